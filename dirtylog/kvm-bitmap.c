@@ -1,0 +1,180 @@
+#include "dirtylog/dirtylog.h"
+
+#include <linux/kvm.h>
+
+#include "dirtylog/kvm-slots.h"
+#include "dirtylog/private.h"
+
+typedef struct {
+    FerryKvmSlots slots;
+    /* Of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2. */
+    uint64_t offered;
+    /* Per slot: what the last GET fetched and no CLEAR has cleared. Only these bits may be cleared
+     * in the kernel: one that we have not seen would be lost. */
+    FerryBitmap *fetched;
+} KvmBitmap;
+
+static void bitmap_stop(void *self)
+{
+    KvmBitmap *log = self;
+
+    ferry_kvm_slots_log(&log->slots, FALSE, NULL);
+    if (log->offered) {
+        ferry_kvm_set_manual_protect(log->slots.vm_fd, 0, NULL);
+    }
+}
+
+/* @manual: flags of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 0 for a GET that clears. */
+static gboolean start(KvmBitmap *log, uint64_t manual, GError **error)
+{
+    for (unsigned i = 0; i < log->slots.n_slots; i++) {
+        ferry_bitmap_reset(&log->fetched[i], 0, log->fetched[i].n_bits);
+    }
+    /* The kernel makes a slot's bitmap when the flag goes from off to on. */
+    return ferry_kvm_slots_log(&log->slots, FALSE, error) &&
+           (!log->offered || ferry_kvm_set_manual_protect(log->slots.vm_fd, manual, error)) &&
+           ferry_kvm_slots_log(&log->slots, TRUE, error);
+}
+
+static gboolean manual_start(void *self, GError **error)
+{
+    KvmBitmap *log = self;
+
+    return start(log, log->offered, error);
+}
+
+static gboolean plain_start(void *self, GError **error) { return start(self, 0, error); }
+
+static gboolean get(KvmBitmap *log, unsigned i, GError **error)
+{
+    FerryBitmap *fetched = &log->fetched[i];
+    struct kvm_dirty_log get = {.slot = log->slots.slots[i].slot, .dirty_bitmap = fetched->words};
+
+    if (ferry_kvm_ioctl(log->slots.vm_fd, KVM_GET_DIRTY_LOG, &get) < 0) {
+        ferry_kvm_set_error(error, "KVM_GET_DIRTY_LOG");
+        g_prefix_error(error, "slot %u: ", get.slot);
+        return FALSE;
+    }
+    if (fetched->n_bits % 64 != 0) {
+        fetched->words[fetched->n_bits / 64] &= UINT64_MAX >> (64 - fetched->n_bits % 64);
+    }
+    return TRUE;
+}
+
+static gboolean bitmap_sync(void *self, unsigned block, FerryBitmap *dirty, GError **error)
+{
+    KvmBitmap *log = self;
+
+    for (unsigned i = 0; i < log->slots.n_slots; i++) {
+        if (log->slots.slots[i].block == block) {
+            if (!get(log, i, error)) {
+                return FALSE;
+            }
+            ferry_bitmap_or_words(dirty, log->slots.slots[i].first_page, log->fetched[i].words,
+                                  ferry_bitmap_n_words(&log->fetched[i]));
+        }
+    }
+    /* Manual protect without "initially set", and the plain log, protect every page at start and
+     * begin with an empty bitmap. */
+    ferry_kvm_slots_first_sync(&log->slots, block, dirty);
+    return TRUE;
+}
+
+/* Pages [first, first + n) of slot @i; first is a multiple of 64, and so is n unless the range
+ * reaches the slot's end: the kernel takes nothing else. */
+static gboolean clear_slot(KvmBitmap *log, unsigned i, uint64_t first, uint64_t n, GError **error)
+{
+    FerryBitmap *fetched = &log->fetched[i];
+    struct kvm_clear_dirty_log clear = {
+        .slot = log->slots.slots[i].slot,
+        .num_pages = (uint32_t)n, /* a slot has less than 2^31 pages */
+        .first_page = first,
+        .dirty_bitmap = fetched->words + first / 64,
+    };
+
+    if (ferry_bitmap_count_range(fetched, first, n) == 0) {
+        return TRUE;
+    }
+    if (ferry_kvm_ioctl(log->slots.vm_fd, KVM_CLEAR_DIRTY_LOG, &clear) < 0) {
+        ferry_kvm_set_error(error, "KVM_CLEAR_DIRTY_LOG");
+        g_prefix_error(error, "slot %u: ", clear.slot);
+        return FALSE;
+    }
+    ferry_bitmap_reset(fetched, first, n);
+    return TRUE;
+}
+
+static gboolean manual_clear(void *self, unsigned block, uint64_t first, uint64_t n,
+                             FerryBitmap *dirty, GError **error)
+{
+    KvmBitmap *log = self;
+
+    (void)dirty; /* the kernel keeps what no GET has fetched */
+    for (unsigned i = 0; i < log->slots.n_slots; i++) {
+        const FerryKvmSlot *slot = &log->slots.slots[i];
+        uint64_t from = MAX(first, slot->first_page);
+        uint64_t to = MIN(first + n, slot->first_page + slot->n_pages);
+
+        if (slot->block == block && from < to &&
+            !clear_slot(log, i, from - slot->first_page, to - from, error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static void bitmap_free(void *self)
+{
+    KvmBitmap *log = self;
+
+    for (unsigned i = 0; i < log->slots.n_slots; i++) {
+        ferry_bitmap_clear(&log->fetched[i]);
+    }
+    g_free(log->fetched);
+    ferry_kvm_slots_clear(&log->slots);
+    g_free(log);
+}
+
+static const FerryDirtyLogOps manual_ops = {
+    .name = "kvm-bitmap",
+    .start = manual_start,
+    .sync = bitmap_sync,
+    .clear = manual_clear,
+    .stop = bitmap_stop,
+    .free = bitmap_free,
+};
+
+/* GET reports, clears and protects in one. */
+static const FerryDirtyLogOps plain_ops = {
+    .name = "kvm-plain",
+    .start = plain_start,
+    .sync = bitmap_sync,
+    .stop = bitmap_stop,
+    .free = bitmap_free,
+};
+
+FerryDirtyLog *ferry_dirty_log_kvm_bitmap_new(int vm_fd, const FerryKvmSlot *slots,
+                                              unsigned n_slots, const uint64_t *block_pages,
+                                              unsigned n_blocks, GError **error)
+{
+    KvmBitmap *log = g_new0(KvmBitmap, 1);
+
+    if (!ferry_kvm_slots_init(&log->slots, vm_fd, slots, n_slots, block_pages, n_blocks, error)) {
+        g_free(log);
+        return NULL;
+    }
+    log->offered = ferry_kvm_manual_protect_offered(vm_fd);
+    log->fetched = g_new0(FerryBitmap, n_slots);
+    for (unsigned i = 0; i < n_slots; i++) {
+        ferry_bitmap_init(&log->fetched[i], slots[i].n_pages);
+    }
+    return ferry_dirty_log_new(log->offered ? &manual_ops : &plain_ops, log, block_pages, n_blocks);
+}
+
+void ferry_dirty_log_kvm_bitmap_set_plain(FerryDirtyLog *log)
+{
+    const FerryDirtyLogOps *ops = ferry_dirty_log_get_ops(log);
+
+    g_return_if_fail(ops == &manual_ops || ops == &plain_ops);
+    ferry_dirty_log_set_ops(log, &plain_ops);
+}
