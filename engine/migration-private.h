@@ -1,0 +1,98 @@
+/* A migration from the inside: what its thread (migration-run.c) and its callers (migration.c)
+ * share, and what the monitor asks besides the public functions. */
+#pragma once
+#include <pthread.h>
+#include "engine/guest-private.h"
+#include "engine/parameters.h"
+
+G_BEGIN_DECLS
+
+/* Who owns the guest when nothing runs. The guest never runs on two sides, so nothing may begin,
+ * and the monitor may not let the guest run, where it is not. */
+typedef enum {
+    FERRY_OWNER_UNKNOWN, /* nothing was done yet: the embedder knows */
+    FERRY_OWNER_HERE,
+    FERRY_OWNER_THERE,  /* it moved away, or an in-doubt was resolved so */
+    FERRY_OWNER_NOBODY, /* an incoming migration failed: memory is empty */
+    FERRY_OWNER_IN_DOUBT,
+} FerryOwner;
+
+struct FerryMigration {
+    FerryGuest *guest;
+    pthread_mutex_t report_lock; /* held while the listener is called, so that it can be replaced */
+    const FerryMigrationListener *listener;
+    void *listener_self;
+
+    pthread_mutex_t lock;   /* guards all below; never held while calling out */
+    pthread_cond_t changed; /* finished or pins changed */
+    FerrySettings settings;
+    FerryStatus status;
+    FerryOwner owner;
+    gboolean incoming;  /* the direction of the last migration */
+    gboolean running;   /* no result yet */
+    gboolean finished;  /* the thread has nothing more to do; it may be joined */
+    gboolean cancelled; /* a cancel was accepted */
+    FerryStatus result; /* known and about to be published; NONE: not yet */
+    GThread *thread;
+    FerryInterrupt *interrupt;
+    /* Kept after the end when in doubt. A caller that is not the thread pins them while it uses
+     * them without the lock; they are freed when nobody does. */
+    FerrySource *source;
+    FerryDestination *destination;
+    unsigned pins;
+    /* The last migration's numbers. */
+    uint64_t started_ns, connect_ns; /* until the channel was there; 0: it is not */
+    uint64_t precopy_bytes;          /* sent before the guest was paused */
+    gboolean paused;
+    FerryProgress progress; /* the last one, when neither source nor destination exists */
+    GArray *rounds;
+    GError *error;
+    char *io;
+    char *incoming_uri; /* of the last incoming; listening says whether it still is */
+    gboolean listening;
+
+    /* The thread's own. */
+    FerryAddress address;
+    FerryListener *listener_socket;
+    FerrySettings used; /* settings at the start */
+    gboolean keep_paused, one_way;
+    uint64_t passes;
+};
+
+/* To the embedder's listener. Without the lock held. */
+void ferry_migration_report(FerryMigration *m, FerryStatus status, const GError *error);
+/* The thread's function; @data is the FerryMigration. */
+void *ferry_migration_thread(void *data);
+/* Frees what the migration kept for resolve. With the lock held, which it drops and takes again. */
+void ferry_migration_drop(FerryMigration *m);
+
+/* Everything at one instant. */
+typedef struct {
+    FerryStatus status;
+    gboolean incoming;
+    FerryProgress progress;
+    GArray *rounds; /* FerryRoundReport; may be NULL */
+    char *error, *io, *incoming_uri;
+    const char *dirty_log; /* borrowed from the guest; NULL: none */
+    uint64_t precopy_bytes;
+    FerrySettings settings;
+} FerryMigrationView;
+void ferry_migration_view(FerryMigration *m, FerryMigrationView *out_view);
+void ferry_migration_view_clear(FerryMigrationView *view);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryMigrationView, ferry_migration_view_clear)
+
+/* A copy of the settings, and its way back: all of it or nothing. */
+void ferry_migration_get_settings(FerryMigration *m, FerrySettings *out_settings);
+typedef struct {
+    const char *name, *text;
+    uint64_t number;
+} FerrySetting;
+gboolean ferry_migration_set_parameters(FerryMigration *m, const FerrySetting *settings, unsigned n,
+                                        GError **error);
+gboolean ferry_migration_set_capabilities(FerryMigration *m, const FerrySetting *settings,
+                                          unsigned n, GError **error);
+/* Whether the guest may be let run by hand now: not while a migration holds it, and not where it is
+ * not. */
+gboolean ferry_migration_may_run(FerryMigration *m, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,356 @@
+#include "engine/parameters.h"
+#include <stddef.h>
+#include <string.h>
+
+/* Who may set a parameter. */
+typedef enum {
+    LIMIT, /* at any time */
+    BUILT, /* while no migration runs */
+    FIXED, /* QEMU's, for something that is not built yet: listed, and only its default is taken */
+    GONE,  /* as FIXED, and not listed: QEMU removed it in 9.1 */
+} Kind;
+
+typedef struct {
+    const char *name;
+    FerryParameterType type;
+    Kind kind;
+    uint64_t number, minimum, maximum; /* the default and its range */
+    const char *text;                  /* the default of a TEXT */
+    size_t field;                      /* in FerrySettings; LIMIT and BUILT only */
+    const char *unit;
+} Spec;
+
+#define FIELD(member) offsetof(FerrySettings, member)
+#define BYTES_MAX ((uint64_t)INT64_MAX /* what JSON carries */)
+#define NUMBER(name, kind, default, minimum, maximum, member, unit)                                \
+    {                                                                                              \
+        name, FERRY_PARAMETER_NUMBER, kind, default, minimum, maximum, NULL, FIELD(member), unit   \
+    }
+#define TEXT(name, default, member)                                                                \
+    {                                                                                              \
+        name, FERRY_PARAMETER_TEXT, BUILT, 0, 0, 0, default, FIELD(member), NULL                   \
+    }
+#define FIXED_NUMBER(name, kind, default)                                                          \
+    {                                                                                              \
+        name, FERRY_PARAMETER_NUMBER, kind, default, default, default, NULL, 0, NULL               \
+    }
+#define FIXED_BOOL(name, kind, default)                                                            \
+    {                                                                                              \
+        name, FERRY_PARAMETER_BOOL, kind, default, default, default, NULL, 0, NULL                 \
+    }
+#define FIXED_TEXT(name, default)                                                                  \
+    {                                                                                              \
+        name, FERRY_PARAMETER_TEXT, FIXED, 0, 0, 0, default, 0, NULL                               \
+    }
+
+static const Spec specs[] = {
+    NUMBER("max-bandwidth", LIMIT, 128u << 20, 0, BYTES_MAX, max_bandwidth, "bytes/s"),
+    NUMBER("downtime-limit", LIMIT, 300, 0, 2000000, downtime_limit_ms, "ms"),
+    NUMBER("avail-switchover-bandwidth", LIMIT, 0, 0, BYTES_MAX, avail_switchover_bandwidth,
+           "bytes/s"),
+    NUMBER("throttle-trigger-threshold", LIMIT, 50, 1, 100, throttle_trigger_threshold, "%"),
+    NUMBER("cpu-throttle-initial", LIMIT, 20, 1, 99, cpu_throttle_initial, "%"),
+    NUMBER("cpu-throttle-increment", LIMIT, 10, 1, 99, cpu_throttle_increment, "%"),
+    NUMBER("max-cpu-throttle", LIMIT, 99, 1, 99, max_cpu_throttle, "%"),
+    TEXT("x-ferry-policy", "ferry", policy),
+    NUMBER("x-ferry-io-timeout-ms", BUILT, 10000, 100, 3600000, io_timeout_ms, "ms"),
+    NUMBER("x-ferry-dirty-chunk", BUILT, FERRY_DIRTY_LOG_CHUNK_DEFAULT, FERRY_DIRTY_LOG_CHUNK_MIN,
+           1u << 30, dirty_chunk_bytes, "bytes"),
+    TEXT("x-ferry-record", "", record),
+    TEXT("x-ferry-fault", "", fault),
+    FIXED_NUMBER("announce-initial", FIXED, 50),
+    FIXED_NUMBER("announce-max", FIXED, 550),
+    FIXED_NUMBER("announce-rounds", FIXED, 5),
+    FIXED_NUMBER("announce-step", FIXED, 100),
+    FIXED_BOOL("cpu-throttle-tailslow", FIXED, FALSE),
+    FIXED_NUMBER("multifd-channels", FIXED, 2),
+    FIXED_TEXT("multifd-compression", "none"),
+    FIXED_NUMBER("multifd-zlib-level", FIXED, 1),
+    FIXED_NUMBER("multifd-zstd-level", FIXED, 1),
+    FIXED_NUMBER("multifd-qatzip-level", FIXED, 1),
+    FIXED_NUMBER("xbzrle-cache-size", FIXED, 64u << 20),
+    FIXED_NUMBER("max-postcopy-bandwidth", FIXED, 0),
+    FIXED_TEXT("tls-creds", ""),
+    FIXED_TEXT("tls-hostname", ""),
+    FIXED_TEXT("tls-authz", ""),
+    FIXED_NUMBER("x-checkpoint-delay", FIXED, 20000),
+    FIXED_NUMBER("x-vcpu-dirty-limit-period", FIXED, 1000),
+    FIXED_NUMBER("vcpu-dirty-limit", FIXED, 1),
+    FIXED_TEXT("mode", "normal"),
+    FIXED_BOOL("direct-io", FIXED, FALSE),
+    FIXED_NUMBER("compress-level", GONE, 1),
+    FIXED_NUMBER("compress-threads", GONE, 8),
+    FIXED_NUMBER("decompress-threads", GONE, 2),
+    FIXED_BOOL("compress-wait-thread", GONE, TRUE),
+    FIXED_BOOL("block-incremental", GONE, FALSE),
+};
+
+typedef struct {
+    const char *name;
+    gboolean built, on; /* the default */
+    size_t field;
+} Capability;
+
+/* QEMU's default for return-path is off. Without it a source cannot know whether the destination
+ * has the guest, so ours is on; off is honoured. */
+static const Capability capabilities[] = {
+    {"return-path",             TRUE,  TRUE,  FIELD(return_path)            },
+    {"events",                  TRUE,  FALSE, FIELD(events)                 },
+    {"auto-converge",           TRUE,  FALSE, FIELD(auto_converge)          },
+    {"pause-before-switchover", TRUE,  FALSE, FIELD(pause_before_switchover)},
+    {"x-ferry-verify",          TRUE,  FALSE, FIELD(verify)                 },
+    {"multifd",                 FALSE, FALSE, 0                             },
+    {"xbzrle",                  FALSE, FALSE, 0                             },
+    {"compress",                FALSE, FALSE, 0                             },
+    {"postcopy-ram",            FALSE, FALSE, 0                             },
+    {"postcopy-blocktime",      FALSE, FALSE, 0                             },
+    {"postcopy-preempt",        FALSE, FALSE, 0                             },
+    {"rdma-pin-all",            FALSE, FALSE, 0                             },
+    {"mapped-ram",              FALSE, FALSE, 0                             },
+    {"validate-uuid",           FALSE, FALSE, 0                             },
+    {"switchover-ack",          FALSE, FALSE, 0                             },
+    {"zero-copy-send",          FALSE, FALSE, 0                             },
+    {"x-colo",                  FALSE, FALSE, 0                             },
+    {"block",                   FALSE, FALSE, 0                             },
+    {"dirty-bitmaps",           FALSE, FALSE, 0                             },
+    {"background-snapshot",     FALSE, FALSE, 0                             },
+    {"dirty-limit",             FALSE, FALSE, 0                             },
+    {"late-block-activate",     FALSE, FALSE, 0                             },
+    {"release-ram",             FALSE, FALSE, 0                             },
+    {"x-ignore-shared",         FALSE, FALSE, 0                             },
+    {"zero-blocks",             FALSE, FALSE, 0                             },
+};
+
+static uint64_t *number_of(const FerrySettings *settings, const Spec *spec)
+{
+    return (uint64_t *)((char *)settings + spec->field);
+}
+
+static char *text_of(const FerrySettings *settings, const Spec *spec)
+{
+    return (char *)settings + spec->field;
+}
+
+static gboolean has_field(const Spec *spec) { return spec->kind == LIMIT || spec->kind == BUILT; }
+
+static const Spec *find_spec(const char *name)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(specs); i++) {
+        if (strcmp(specs[i].name, name) == 0) {
+            return &specs[i];
+        }
+    }
+    return NULL;
+}
+
+void ferry_settings_init(FerrySettings *settings)
+{
+    memset(settings, 0, sizeof *settings);
+    for (unsigned i = 0; i < G_N_ELEMENTS(specs); i++) {
+        if (!has_field(&specs[i])) {
+            continue;
+        }
+        if (specs[i].type == FERRY_PARAMETER_TEXT) {
+            g_strlcpy(text_of(settings, &specs[i]), specs[i].text, FERRY_SETTING_TEXT_MAX);
+        } else {
+            *number_of(settings, &specs[i]) = specs[i].number;
+        }
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(capabilities); i++) {
+        if (capabilities[i].built) {
+            *(gboolean *)((char *)settings + capabilities[i].field) = capabilities[i].on;
+        }
+    }
+}
+
+void ferry_settings_get_limits(const FerrySettings *settings, FerryLimits *out_limits)
+{
+    *out_limits = (FerryLimits){
+        .max_bandwidth = settings->max_bandwidth,
+        .downtime_limit_ns = settings->downtime_limit_ms * 1000000,
+        .avail_switchover_bandwidth = settings->avail_switchover_bandwidth,
+        .auto_converge = settings->auto_converge,
+        .cpu_throttle_initial = (unsigned)settings->cpu_throttle_initial,
+        .cpu_throttle_increment = (unsigned)settings->cpu_throttle_increment,
+        .max_cpu_throttle = (unsigned)settings->max_cpu_throttle,
+        .throttle_trigger_threshold = (unsigned)settings->throttle_trigger_threshold,
+    };
+}
+
+static gboolean refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static gboolean refuse(GError **error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (error != NULL) {
+        *error =
+            g_error_new_valist(FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED, format, arguments);
+    }
+    va_end(arguments);
+    return FALSE;
+}
+
+gboolean ferry_settings_set_capability(FerrySettings *settings, const char *name, gboolean on,
+                                       GError **error)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(capabilities); i++) {
+        const Capability *c = &capabilities[i];
+        if (strcmp(c->name, name) != 0) {
+            continue;
+        }
+        if (!c->built) {
+            return on ? refuse(error, "Capability '%s' is not built yet", name) : TRUE;
+        }
+        *(gboolean *)((char *)settings + c->field) = on != FALSE;
+        if (c->field == FIELD(return_path)) {
+            settings->return_path_asked = on != FALSE;
+        }
+        return TRUE;
+    }
+    return refuse(error, "Parameter 'capability' does not accept value '%s'", name);
+}
+
+gboolean ferry_settings_nth_capability(const FerrySettings *settings, unsigned index,
+                                       const char **out_name, gboolean *out_on)
+{
+    if (index >= G_N_ELEMENTS(capabilities)) {
+        return FALSE;
+    }
+    *out_name = capabilities[index].name;
+    *out_on = capabilities[index].built &&
+              *(const gboolean *)((const char *)settings + capabilities[index].field);
+    return TRUE;
+}
+
+static gboolean check_text(const Spec *spec, const char *text, GError **error)
+{
+    FerryFault fault;
+
+    if (strlen(text) >= FERRY_SETTING_TEXT_MAX) {
+        return refuse(error, "Parameter '%s' is longer than %d bytes", spec->name,
+                      FERRY_SETTING_TEXT_MAX - 1);
+    }
+    if (spec->field == FIELD(policy) && ferry_policy_find(text) == NULL) {
+        return refuse(error, "Parameter '%s': there is no policy '%s'", spec->name, text);
+    }
+    if (spec->field == FIELD(fault) && *text != '\0') {
+        return ferry_fault_parse(text, &fault, error);
+    }
+    return TRUE;
+}
+
+static gboolean set_number(FerrySettings *settings, const Spec *spec, uint64_t number,
+                           GError **error)
+{
+    if (number < spec->minimum || number > spec->maximum) {
+        return refuse(error,
+                      "Parameter '%s' expects an integer in the range of %" G_GUINT64_FORMAT
+                      " to %" G_GUINT64_FORMAT " %s",
+                      spec->name, spec->minimum, spec->maximum, spec->unit);
+    }
+    if (spec->field == FIELD(dirty_chunk_bytes) && (number & (number - 1)) != 0) {
+        return refuse(error, "Parameter '%s' expects a power of two", spec->name);
+    }
+    *number_of(settings, spec) = number;
+    return TRUE;
+}
+
+gboolean ferry_settings_set_parameter(FerrySettings *settings, const char *name, uint64_t number,
+                                      const char *text, gboolean running, GError **error)
+{
+    const Spec *spec = find_spec(name);
+
+    if (spec == NULL) {
+        return refuse(error, "Parameter '%s' is unexpected", name);
+    }
+    if (spec->type == FERRY_PARAMETER_TEXT && text == NULL) {
+        return refuse(error, "Invalid parameter type for '%s', expected: string", name);
+    }
+    if (!has_field(spec)) {
+        gboolean same = spec->type == FERRY_PARAMETER_TEXT ? strcmp(text, spec->text) == 0
+                                                           : number == spec->number;
+        return same ? TRUE
+                    : refuse(error, "Parameter '%s' is not built yet: only its default is accepted",
+                             name);
+    }
+    if (running && spec->kind != LIMIT) {
+        return refuse(error, "Parameter '%s' cannot change while a migration is in progress", name);
+    }
+    if (spec->type != FERRY_PARAMETER_TEXT) {
+        return set_number(settings, spec, number, error);
+    }
+    if (!check_text(spec, text, error)) {
+        return FALSE;
+    }
+    g_strlcpy(text_of(settings, spec), text, FERRY_SETTING_TEXT_MAX);
+    return TRUE;
+}
+
+gboolean ferry_settings_check(const FerrySettings *settings, GError **error)
+{
+    if (settings->max_cpu_throttle < settings->cpu_throttle_initial) {
+        return refuse(error,
+                      "Parameter 'max-cpu-throttle' expects an integer in the range of "
+                      "cpu-throttle-initial (%" G_GUINT64_FORMAT ") to 99",
+                      settings->cpu_throttle_initial);
+    }
+    return TRUE;
+}
+
+gboolean ferry_settings_nth_parameter(const FerrySettings *settings, unsigned index,
+                                      FerryParameter *out_parameter)
+{
+    const Spec *spec = index < G_N_ELEMENTS(specs) ? &specs[index] : NULL;
+
+    if (spec == NULL || spec->kind == GONE) { /* those stand at the end */
+        return FALSE;
+    }
+    *out_parameter = (FerryParameter){
+        .name = spec->name, .type = spec->type, .minimum = spec->minimum, .maximum = spec->maximum};
+    if (spec->type == FERRY_PARAMETER_TEXT) {
+        g_strlcpy(out_parameter->text, has_field(spec) ? text_of(settings, spec) : spec->text,
+                  sizeof out_parameter->text);
+    } else {
+        out_parameter->number = has_field(spec) ? *number_of(settings, spec) : spec->number;
+    }
+    return TRUE;
+}
+
+gboolean ferry_parameter_type(const char *name, FerryParameterType *out_type)
+{
+    const Spec *spec = find_spec(name);
+
+    if (spec == NULL) {
+        return FALSE;
+    }
+    *out_type = spec->type;
+    return TRUE;
+}
+
+gboolean ferry_fault_parse(const char *text, FerryFault *out_fault, GError **error)
+{
+    static const char *const kinds[] = {[FERRY_FAULT_CUT] = "cut",
+                                        [FERRY_FAULT_STALL] = "stall",
+                                        [FERRY_FAULT_FLIP] = "flip",
+                                        [FERRY_FAULT_BLACK_HOLE] = "black-hole",
+                                        [FERRY_FAULT_SHORT] = "short"};
+    g_auto(GStrv) parts = g_strsplit(text, ",", 4);
+    guint64 position;
+
+    if (g_strv_length(parts) == 3 &&
+        (strcmp(parts[1], "read") == 0 || strcmp(parts[1], "write") == 0) &&
+        g_ascii_string_to_unsigned(parts[2], 10, 0, INT64_MAX, &position, NULL)) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
+            if (strcmp(parts[0], kinds[i]) == 0) {
+                *out_fault = (FerryFault){
+                    .kind = (FerryFaultKind)i, .on_read = *parts[1] == 'r', .position = position};
+                return TRUE;
+            }
+        }
+    }
+    return refuse(error,
+                  "Parameter 'x-ferry-fault' expects "
+                  "cut|stall|black-hole|flip|short,read|write,POSITION, not '%s'",
+                  text);
+}

@@ -1,0 +1,83 @@
+/* The whole pre-copy loop as a pure machine: an event and values in, an action out. No clock, no
+ * I/O, no thread. It owns the pending bitmaps; it hands out work in batches and decides order,
+ * switchover and throttle. The live engine, the simulator and tests drive it alike.
+ *
+ *   SETUP -> ITERATE -> PAUSING -> FINAL -> STATE -> LOADING -> RELEASED -> DONE
+ *     |         |          |         |        |         |           |
+ *     +---------+----------+---------+--------+---------+-> FAILED  +-> UNSURE
+ */
+#pragma once
+#include "dirtylog/bitmap.h"
+#include "engine/precopy/policy.h"
+
+G_BEGIN_DECLS
+
+typedef enum {
+    FERRY_PHASE_SETUP,    /* connecting, greeting, block list */
+    FERRY_PHASE_ITERATE,  /* rounds while the guest runs */
+    FERRY_PHASE_PAUSING,  /* the guest is being paused (and waits there before switchover) */
+    FERRY_PHASE_FINAL,    /* guest paused, last sync and last round */
+    FERRY_PHASE_STATE,    /* guest paused, device state */
+    FERRY_PHASE_LOADING,  /* all sent; the destination has not said LOADED */
+    FERRY_PHASE_RELEASED, /* the destination owns the guest; it has not said RUNNING */
+    FERRY_PHASE_DONE,
+    FERRY_PHASE_FAILED, /* or cancelled: the source owns the guest */
+    FERRY_PHASE_UNSURE, /* in doubt */
+    FERRY_N_PHASES
+} FerryPhase;
+
+/* What happened. */
+typedef enum {
+    FERRY_EVENT_READY,  /* the destination has the block list */
+    FERRY_EVENT_SYNCED, /* every block's dirty pages are OR'ed into pending; values are filled in */
+    FERRY_EVENT_SENT,   /* the batch is read and handed to the channel; or the rest is over */
+    FERRY_EVENT_PAUSED, /* the guest stands still and may be switched over */
+    FERRY_EVENT_SAVED,  /* device state and end of stream are sent; the destination awaits GO */
+    FERRY_EVENT_OFFERED, /* device state is sent; the destination starts the guest by itself when it
+                          * sees the end of stream, so sending that end releases the guest */
+    FERRY_EVENT_LOADED,  /* the destination has everything and proved it */
+    FERRY_EVENT_RUNNING, /* the destination runs the guest */
+    FERRY_EVENT_STOPPED, /* cancelled, or something failed */
+} FerryEvent;
+
+/* What to do next. */
+typedef enum {
+    FERRY_ACTION_SYNC,
+    FERRY_ACTION_SEND, /* *out_batch */
+    FERRY_ACTION_REST, /* let the decision's rest_ns pass */
+    FERRY_ACTION_PAUSE,
+    FERRY_ACTION_SAVE, /* device state, end of stream */
+    FERRY_ACTION_AWAIT_LOADED,
+    FERRY_ACTION_RELEASE, /* record it, say GO, await RUNNING */
+    FERRY_ACTION_FINISH,
+    FERRY_ACTION_RESUME, /* the guest runs on here as it was */
+    FERRY_ACTION_HOLD,   /* the guest runs nowhere until somebody decides */
+} FerryAction;
+
+#define FERRY_BATCH_PAGES 128
+typedef struct {
+    unsigned block;
+    uint64_t first_page, n_pages; /* at most FERRY_BATCH_PAGES; they left the pending bitmap */
+} FerryBatch;
+
+typedef struct FerryPrecopy FerryPrecopy;
+/* Borrows @policy. */
+FerryPrecopy *ferry_precopy_new(const FerryPolicyOps *policy, const uint64_t *block_pages,
+                                unsigned n_blocks);
+/* @values is read with SYNCED only; @out_batch is written with SEND only. An event that the phase
+ * does not allow is a broken promise of the caller. */
+FerryAction ferry_precopy_step(FerryPrecopy *machine, FerryEvent event, const FerryRound *values,
+                               FerryBatch *out_batch);
+FerryPhase ferry_precopy_phase(const FerryPrecopy *machine);
+/* Where syncs put dirty pages. Owned by the machine. */
+FerryBitmap *ferry_precopy_pending(FerryPrecopy *machine, unsigned block);
+uint64_t ferry_precopy_pending_pages(const FerryPrecopy *machine);
+/* Of the last sync. */
+const FerryDecision *ferry_precopy_decision(const FerryPrecopy *machine);
+void ferry_precopy_free(FerryPrecopy *machine);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryPrecopy, ferry_precopy_free)
+
+/* "setup", "iterate", ... */
+const char *ferry_phase_name(FerryPhase phase);
+
+G_END_DECLS

@@ -1,0 +1,56 @@
+/* Numbers of a migration, as a snapshot that any thread may take. All are measured unless their
+ * name begins with predicted or expected. */
+#pragma once
+#include <glib.h>
+#include <stdint.h>
+#include "engine/precopy/machine.h"
+
+G_BEGIN_DECLS
+
+/* Parts of the time between the call that pauses the guest and the guest running at the
+ * destination, in the order in which they happen. ns. */
+typedef struct {
+    uint64_t pause_ns;        /* until every vCPU stood still */
+    uint64_t last_round_ns;   /* last dirty sync and the pages it found */
+    uint64_t device_state_ns; /* saving device state, and handing it to the channel */
+    uint64_t verify_ns;       /* hashing all RAM here; 0 unless asked for */
+    uint64_t load_ns;         /* until the destination said LOADED */
+    uint64_t start_ns;        /* from GO until the destination said RUNNING */
+    uint64_t total_ns;
+} FerryDowntime;
+
+/* One round: from a dirty sync to the next. */
+typedef struct {
+    unsigned number; /* from 1; the last one is sent while the guest is paused */
+    uint64_t normal_pages, zero_pages;
+    uint64_t sent_bytes;    /* on the channel */
+    uint64_t duration_ns;   /* sending and the sync that ended it */
+    uint64_t dirtied_pages; /* found by the sync that ended the round */
+    uint64_t bytes_per_second;
+    uint64_t dirty_pages_per_second;
+    uint64_t predicted_downtime_ns; /* had we switched over at the round's end */
+    unsigned throttle_percent;
+} FerryRoundReport;
+
+typedef struct {
+    FerryPhase phase;
+    gboolean peer_is_ferry;
+    uint64_t ram_total_bytes;
+    uint64_t ram_remaining_bytes; /* pending and not yet read */
+    uint64_t sent_bytes;          /* on the channel, everything included */
+    uint64_t normal_pages, zero_pages;
+    uint64_t dirty_syncs;
+    uint64_t dirty_pages_per_second;
+    uint64_t bytes_per_second;          /* over the last round or part of it */
+    uint64_t uncapped_bytes_per_second; /* what the link took when nothing held it back */
+    uint64_t setup_ns, total_ns;
+    uint64_t predicted_downtime_ns; /* at the last decision */
+    FerryDowntime predicted;        /* its parts */
+    FerryDowntime downtime;
+    unsigned throttle_percent;
+    unsigned rounds;   /* finished */
+    uint64_t ram_hash; /* XXH3 of all RAM at the handover; 0 unless verifying */
+    gboolean verified; /* the destination's RAM had the same */
+} FerryProgress;
+
+G_END_DECLS

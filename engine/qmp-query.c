@@ -1,0 +1,227 @@
+#include "engine/qmp-private.h"
+#include "protocol/ram.h"
+
+static void put_int(JsonBuilder *b, const char *name, uint64_t value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_int_value(b, (gint64)MIN(value, (uint64_t)INT64_MAX));
+}
+
+/* With three decimals: microseconds. */
+static void put_ms(JsonBuilder *b, const char *name, uint64_t ns)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_double_value(b, (double)(ns / 1000) / 1000);
+}
+
+static void put_text(JsonBuilder *b, const char *name, const char *value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_string_value(b, value);
+}
+
+static uint64_t to_ms(uint64_t ns) { return ns / 1000000; }
+
+static uint64_t pages_per_second(const FerryMigrationView *view)
+{
+    const FerryRoundReport *last;
+
+    if (view->rounds == NULL || view->rounds->len == 0) {
+        return 0;
+    }
+    last = &g_array_index(view->rounds, FerryRoundReport, view->rounds->len - 1);
+    return last->duration_ns == 0 ? 0
+                                  : (uint64_t)((double)(last->normal_pages + last->zero_pages) *
+                                               1e9 / (double)last->duration_ns);
+}
+
+static void put_ram(JsonBuilder *b, const FerryMigrationView *view)
+{
+    const FerryProgress *p = &view->progress;
+
+    json_builder_set_member_name(b, "ram");
+    json_builder_begin_object(b);
+    put_int(b, "transferred", p->sent_bytes);
+    put_int(b, "remaining", p->ram_remaining_bytes);
+    put_int(b, "total", p->ram_total_bytes);
+    put_int(b, "duplicate", p->zero_pages);
+    put_int(b, "skipped", 0);
+    put_int(b, "normal", p->normal_pages);
+    put_int(b, "normal-bytes", p->normal_pages * FERRY_PAGE_SIZE);
+    put_int(b, "dirty-pages-rate", p->dirty_pages_per_second);
+    json_builder_set_member_name(b, "mbps");
+    json_builder_add_double_value(b, (double)p->bytes_per_second * 8 / 1e6);
+    put_int(b, "dirty-sync-count", p->dirty_syncs);
+    put_int(b, "dirty-sync-missed-zero-copy", 0);
+    put_int(b, "page-size", FERRY_PAGE_SIZE);
+    put_int(b, "multifd-bytes", 0);
+    put_int(b, "pages-per-second", pages_per_second(view));
+    put_int(b, "precopy-bytes", view->precopy_bytes);
+    put_int(b, "downtime-bytes",
+            p->sent_bytes > view->precopy_bytes ? p->sent_bytes - view->precopy_bytes : 0);
+    put_int(b, "postcopy-bytes", 0);
+    put_int(b, "postcopy-requests", 0);
+    json_builder_end_object(b);
+}
+
+static void put_downtime(JsonBuilder *b, const char *name, const FerryDowntime *d)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_begin_object(b);
+    put_ms(b, "pause_ms", d->pause_ns);
+    put_ms(b, "last_round_ms", d->last_round_ns);
+    put_ms(b, "device_state_ms", d->device_state_ns);
+    put_ms(b, "verify_ms", d->verify_ns);
+    put_ms(b, "load_ms", d->load_ns);
+    put_ms(b, "start_ms", d->start_ns);
+    put_ms(b, "total_ms", d->total_ns);
+    json_builder_end_object(b);
+}
+
+static void put_round(JsonBuilder *b, const FerryRoundReport *r)
+{
+    json_builder_begin_object(b);
+    put_int(b, "number", r->number);
+    put_int(b, "normal_pages", r->normal_pages);
+    put_int(b, "zero_pages", r->zero_pages);
+    put_int(b, "sent_bytes", r->sent_bytes);
+    put_ms(b, "duration_ms", r->duration_ns);
+    put_int(b, "dirtied_pages", r->dirtied_pages);
+    put_int(b, "bytes_per_second", r->bytes_per_second);
+    put_int(b, "dirty_pages_per_second", r->dirty_pages_per_second);
+    if (r->predicted_downtime_ns != UINT64_MAX) {
+        put_ms(b, "predicted_downtime_ms", r->predicted_downtime_ns);
+    }
+    put_int(b, "throttle_percent", r->throttle_percent);
+    json_builder_end_object(b);
+}
+
+static void put_rounds(JsonBuilder *b, const GArray *rounds)
+{
+    guint n = rounds != NULL ? rounds->len : 0;
+
+    json_builder_set_member_name(b, "rounds");
+    json_builder_begin_array(b);
+    for (guint i = 0; i < n; i++) {
+        put_round(b, &g_array_index(rounds, FerryRoundReport, i));
+    }
+    json_builder_end_array(b);
+}
+
+/* What QEMU does not tell. */
+static void put_ours(JsonBuilder *b, const FerryMigrationView *view)
+{
+    const FerryProgress *p = &view->progress;
+    char hash[17];
+
+    json_builder_set_member_name(b, "x-ferry");
+    json_builder_begin_object(b);
+    put_text(b, "direction", view->incoming ? "incoming" : "outgoing");
+    put_text(b, "phase", ferry_phase_name(p->phase));
+    if (view->io != NULL) {
+        put_text(b, "io", view->io);
+    }
+    if (!view->incoming && view->dirty_log != NULL) {
+        put_text(b, "dirty-log", view->dirty_log);
+    }
+    /* A Ferry says so before the first page; who has said nothing by then is a QEMU. */
+    if (p->peer_is_ferry || p->normal_pages + p->zero_pages > 0) {
+        put_text(b, "peer", p->peer_is_ferry ? "ferry" : "qemu");
+    }
+    put_ms(b, "setup_ms", p->setup_ns);
+    put_ms(b, "total_ms", p->total_ns);
+    put_int(b, "uncapped_bytes_per_second", p->uncapped_bytes_per_second);
+    if (p->dirty_syncs > 0 && p->predicted_downtime_ns != UINT64_MAX) {
+        put_ms(b, "predicted_downtime_ms", p->predicted_downtime_ns);
+        put_downtime(b, "predicted", &p->predicted);
+    }
+    if (p->downtime.total_ns > 0) {
+        put_downtime(b, "downtime", &p->downtime);
+    }
+    if (p->ram_hash != 0) {
+        g_snprintf(hash, sizeof hash, "%016" G_GINT64_MODIFIER "x", p->ram_hash);
+        put_text(b, "hash", hash);
+        json_builder_set_member_name(b, "verified");
+        json_builder_add_boolean_value(b, p->verified);
+    }
+    put_int(b, "rounds_total", p->rounds);
+    put_rounds(b, view->rounds);
+    json_builder_end_object(b);
+}
+
+/* QEMU: the limit until a prediction exists. */
+static uint64_t expected_downtime_ms(const FerryMigrationView *view)
+{
+    uint64_t ns = view->progress.predicted_downtime_ns;
+
+    return ns == 0 || ns == UINT64_MAX ? view->settings.downtime_limit_ms : to_ms(ns);
+}
+
+static void put_source(JsonBuilder *b, const FerryMigrationView *view)
+{
+    const FerryProgress *p = &view->progress;
+
+    if (view->status == FERRY_STATUS_SETUP || view->status == FERRY_STATUS_CANCELLED ||
+        view->status == FERRY_STATUS_FAILED) {
+        return;
+    }
+    put_int(b, "total-time", to_ms(p->total_ns));
+    put_int(b, "setup-time", to_ms(p->setup_ns));
+    if (view->status == FERRY_STATUS_COMPLETED) {
+        put_int(b, "downtime", to_ms(p->downtime.total_ns));
+    } else {
+        put_int(b, "expected-downtime", expected_downtime_ms(view));
+    }
+    if (p->throttle_percent > 0) {
+        put_int(b, "cpu-throttle-percentage", p->throttle_percent);
+    }
+    put_ram(b, view);
+}
+
+static void put_socket_address(JsonBuilder *b, const char *uri)
+{
+    g_auto(FerryAddress) address = {0};
+    char port[8];
+
+    if (!ferry_address_parse(uri, &address, NULL) ||
+        (address.type != FERRY_ADDRESS_TCP && address.type != FERRY_ADDRESS_UNIX)) {
+        return;
+    }
+    json_builder_set_member_name(b, "socket-address");
+    json_builder_begin_array(b);
+    json_builder_begin_object(b);
+    if (address.type == FERRY_ADDRESS_UNIX) {
+        put_text(b, "type", "unix");
+        put_text(b, "path", address.text);
+    } else {
+        g_snprintf(port, sizeof port, "%u", address.port);
+        put_text(b, "type", "inet");
+        put_text(b, "host", address.text);
+        put_text(b, "port", port);
+    }
+    json_builder_end_object(b);
+    json_builder_end_array(b);
+}
+
+JsonNode *ferry_qmp_query_migrate(FerryMigration *migration)
+{
+    g_autoptr(JsonBuilder) b = json_builder_new();
+    g_auto(FerryMigrationView) view = {0};
+
+    ferry_migration_view(migration, &view);
+    json_builder_begin_object(b);
+    if (view.status != FERRY_STATUS_NONE) {
+        put_text(b, "status", ferry_status_name(view.status));
+        if (view.error != NULL && view.status != FERRY_STATUS_CANCELLED) {
+            put_text(b, "error-desc", view.error);
+        }
+        if (!view.incoming) {
+            put_source(b, &view);
+        } else if (view.incoming_uri != NULL) {
+            put_socket_address(b, view.incoming_uri);
+        }
+        put_ours(b, &view);
+    }
+    json_builder_end_object(b);
+    return json_builder_get_root(b);
+}

@@ -1,0 +1,139 @@
+/* The inside of a source, shared by its files:
+ *   source.c          the machine's actions, performed
+ *   source-peer.c     the conversation with the destination
+ *   source-devices.c  device sections and the end of the stream
+ *   source-measure.c  rates, rounds, predictions, progress */
+#pragma once
+#include <pthread.h>
+#include "engine/guest-private.h"
+#include "engine/precopy/estimate.h"
+#include "engine/ram-send.h"
+#include "engine/source.h"
+#include "protocol/description.h"
+#include "protocol/return-path.h"
+
+/* Who owns the guest. It is decided once, by compare-and-swap: a cancel and a release race for it.
+ */
+enum { OWNER_HERE, OWNER_CANCELLED, OWNER_RELEASED };
+
+/* What the destination has said so far. */
+typedef struct {
+    gboolean greeted, is_ferry, loaded, running, shut_good, acknowledged;
+    gboolean answered;     /* no ALIVE is out that waits for its answer */
+    uint64_t pinged_ns;    /* when it was sent */
+    uint64_t pinged_bytes; /* written when it was sent, itself included */
+    uint64_t taken_bytes;  /* of what was written, in the peer's kernel when we last looked */
+    uint64_t taken_ns;     /* when a ping that was on its way was last seen to get on */
+    uint64_t lag_ns;   /* how long the last answer took: what was ahead of it, and the way back */
+    uint64_t spoke_ns; /* when we last sent, and last heard, something */
+    uint64_t heard_ns;
+    uint64_t round_trip_ns; /* the shortest seen */
+    FerryReturnDecoder decoder;
+} Peer;
+
+/* What the parts of a downtime cost on this guest and this link, as measured during the migration.
+ */
+typedef struct {
+    uint64_t pause_ns, save_ns, resume_ns, hash_ns, sync_ns;
+    uint64_t rehearsed_ns; /* when */
+} Costs;
+
+struct FerrySource {
+    FerryGuest *guest;
+    FerryMemory *memory;
+    FerryDirtyLog *log;
+    FerryChannel *channel; /* rate-limited */
+    FerryInterrupt *interrupt;
+    FerrySourceOptions options;
+    uint64_t timeout_ns;
+    gboolean return_path;
+
+    gint owner; /* atomic */
+    gint go_on; /* atomic: ferry_source_continue() */
+    gint waits; /* atomic: in pre-switchover */
+
+    pthread_mutex_t lock; /* limits, progress, rounds */
+    FerryLimits limits;
+    FerryProgress progress;
+    GArray *rounds; /* FerryRoundReport; the last of them */
+
+    /* Only the running thread from here on. */
+    FerryPrecopy *machine;
+    FerryRamSender *sender;
+    Peer peer;
+    FerryLimits current; /* limits as last looked at */
+    gboolean log_started, paused, was_running, all_sent;
+    unsigned throttle_percent;
+    uint64_t begin_ns, pause_called_ns;
+    FerryDowntime downtime, predicted;
+    FerryDowntime fixed; /* what the last decision was made with: all but the pages */
+
+    Costs costs;
+    FerryRate rate;
+    uint64_t busy_since_ns, probed_ns;
+    uint64_t written_before, waited_before;
+    gint64 queued_before;
+    uint64_t wire_permille;
+    uint64_t round_begin_ns, round_begin_bytes;
+    FerryRamCounts round_begin_counts;
+    uint64_t dirty_syncs, dirty_pages_per_second;
+    uint64_t dirtied_since,
+        dirtied_since_ns; /* pages found by syncs since the rate was last told */
+
+    GByteArray *tail;  /* device sections; the end of stream too once it is due */
+    GArray *described; /* FerryDescribedDevice of the sections in tail */
+};
+
+/* source-peer.c */
+
+/* Header, configuration, return path, greeting; waits for the destination's answer. */
+gboolean ferry_source_greet(FerrySource *s, GError **error);
+/* Takes what the destination has said until @deadline_ns passes (0: only what is there). A bad
+ * message, a refusal and a closed connection are errors. */
+gboolean ferry_source_listen(FerrySource *s, uint64_t deadline_ns, GError **error);
+/* Listens until *@flag, for as long as the timeout allows. @what is missing, for the error. */
+gboolean ferry_source_await(FerrySource *s, const gboolean *flag, uint64_t extra_ns,
+                            const char *what, GError **error);
+/* Between sections: lets the destination know that we are alive, and finds out whether it is. */
+gboolean ferry_source_keep_alive(FerrySource *s, GError **error);
+/* Between sections: asks the destination to answer when it has taken in everything sent so far. */
+gboolean ferry_source_probe_lag(FerrySource *s, GError **error);
+/* Between sections: waits until the destination has taken in everything sent so far. */
+gboolean ferry_source_barrier(FerrySource *s, GError **error);
+/* ferry_memory_hash() of our memory; takes cancels, and keeps alive, on the way. */
+gboolean ferry_source_hash(FerrySource *s, uint64_t *out_hash, GError **error);
+/* How far the destination is behind, as known now. ns. */
+uint64_t ferry_source_lag(const FerrySource *s);
+/* The one error that a caller sees: what it means comes first, what happened after. Takes
+ * *happened. */
+void ferry_source_judge(FerrySource *s, GError **happened, GError **error);
+gboolean ferry_source_ping(FerrySource *s, uint32_t value, GError **error);
+gboolean ferry_source_write(FerrySource *s, const void *bytes, size_t n, GError **error);
+
+/* source-devices.c */
+
+/* Puts the engine's own sections and the embedder's, one after another, into s->tail. */
+gboolean ferry_source_collect_devices(FerrySource *s, GError **error);
+/* Puts the end of the stream and the description of what was collected behind them. */
+void ferry_source_append_end(FerrySource *s);
+/* Writes s->tail and empties it. */
+gboolean ferry_source_write_tail(FerrySource *s, GError **error);
+
+/* source-measure.c */
+
+void ferry_source_look_at_limits(FerrySource *s);
+/* Writes out what the sender holds, and learns the channel's rate from it. */
+gboolean ferry_source_flush(FerrySource *s, GError **error);
+/* After the first round; and again now and then while what was measured alone exceeds the budget:
+ * it may have been a busy moment. */
+gboolean ferry_source_should_rehearse(FerrySource *s);
+/* Pauses and resumes the guest once to learn what that and saving its devices costs. */
+gboolean ferry_source_rehearse(FerrySource *s, GError **error);
+/* Closes the round that ended with this sync; fills in what the policy is asked with. */
+void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values);
+/* After the decision: the round's report, the prediction's parts. */
+void ferry_source_report(FerrySource *s, const FerryRound *values);
+/* The same for the round that was sent while the guest was paused. */
+void ferry_source_report_last(FerrySource *s);
+/* Brings the progress up to date; with @notify also tells the embedder. */
+void ferry_source_publish(FerrySource *s, gboolean notify);

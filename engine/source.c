@@ -1,0 +1,503 @@
+/* Performs the machine's actions and brings it the events. */
+#include "engine/source.h"
+#include "engine/handover.h"
+#include "engine/source-private.h"
+#include "protocol/extension.h"
+#include "transport/transport.h"
+
+#define TIMEOUT_DEFAULT_NS 10000000000ull
+#define CONTINUE_STEP_NS 2000000ull /* pre-switchover: how soon continue and cancel are seen */
+#define ABORT_NS 200000000ull       /* for telling the destination; it would find out anyway */
+#define SECTION_NS 50000000ull      /* a PART is closed after so long: commands fit between */
+#define PUBLISH_NS 20000000ull
+
+FerrySource *ferry_source_new(FerryGuest *guest, FerryChannel *channel, FerryInterrupt *interrupt,
+                              const FerrySourceOptions *options, const FerryLimits *limits)
+{
+    static const FerryLimits default_limits = FERRY_LIMITS_DEFAULT;
+    FerrySource *s = g_new0(FerrySource, 1);
+
+    s->guest = guest;
+    s->memory = ferry_guest_memory(guest);
+    s->log = ferry_guest_dirty_log(guest);
+    s->interrupt = interrupt;
+    s->options = options ? *options : (FerrySourceOptions){0};
+    s->options.record_path = g_strdup(s->options.record_path);
+    s->timeout_ns = s->options.io_timeout_ns ? s->options.io_timeout_ns : TIMEOUT_DEFAULT_NS;
+    s->limits = limits ? *limits : default_limits;
+    s->return_path = !s->options.no_return_path && ferry_channel_can_read(channel);
+    s->channel = ferry_channel_ratelimit(channel, s->limits.max_bandwidth, interrupt);
+    s->sender = ferry_ram_sender_new(s->memory, s->channel, s->timeout_ns);
+    s->rounds = g_array_new(FALSE, FALSE, sizeof(FerryRoundReport));
+    s->tail = g_byte_array_new();
+    s->described = g_array_new(FALSE, FALSE, sizeof(FerryDescribedDevice));
+    s->progress.ram_total_bytes = ferry_memory_total_bytes(s->memory);
+    s->progress.ram_remaining_bytes = s->progress.ram_total_bytes;
+    s->peer.answered = TRUE;
+    pthread_mutex_init(&s->lock, NULL);
+    return s;
+}
+
+static gboolean refused(GError **error, const char *why)
+{
+    g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED,
+                "this guest cannot be migrated: %s", why);
+    return FALSE;
+}
+
+static gboolean preflight(FerrySource *s, GError **error)
+{
+    g_autofree char *blocker = ferry_guest_dup_blocker(s->guest);
+    unsigned n = ferry_memory_n_blocks(s->memory);
+
+    if (blocker) {
+        return refused(error, blocker);
+    }
+    if (n == 0) {
+        return refused(error, "it has no memory");
+    }
+    if (!s->log) {
+        return refused(error, "its writes are not logged (no dirty log)");
+    }
+    gboolean fits = ferry_dirty_log_n_blocks(s->log) == n;
+    for (unsigned i = 0; fits && i < n; i++) {
+        fits = ferry_dirty_log_block_pages(s->log, i) * FERRY_PAGE_SIZE ==
+               ferry_memory_block(s->memory, i)->length;
+    }
+    return fits || refused(error, "its dirty log is of other memory");
+}
+
+static void new_machine(FerrySource *s)
+{
+    const FerryPolicyOps *policy = s->options.policy ? s->options.policy : &ferry_policy_downtime;
+    unsigned n = ferry_memory_n_blocks(s->memory);
+    g_autofree uint64_t *pages = g_new(uint64_t, n);
+
+    for (unsigned i = 0; i < n; i++) {
+        pages[i] = ferry_memory_block(s->memory, i)->length / FERRY_PAGE_SIZE;
+    }
+    s->machine = ferry_precopy_new(policy, pages, n);
+}
+
+static gboolean set_up(FerrySource *s, GError **error)
+{
+    if (!ferry_source_greet(s, error)) {
+        return FALSE;
+    }
+    s->log_started = TRUE;
+    if (!ferry_dirty_log_start(s->log, error) || !ferry_ram_sender_start(s->sender, error)) {
+        return FALSE;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->progress.setup_ns = ferry_now_ns() - s->begin_ns;
+    pthread_mutex_unlock(&s->lock);
+    s->round_begin_ns = ferry_now_ns();
+    s->round_begin_bytes = ferry_channel_bytes_written(s->channel);
+    return TRUE;
+}
+
+static void throttle(FerrySource *s, unsigned percent)
+{
+    if (percent != s->throttle_percent) {
+        s->throttle_percent = percent;
+        ferry_guest_throttle(s->guest, percent);
+    }
+}
+
+/* FERRY_ACTION_SYNC: what was written since the last sync is pending again. */
+static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
+{
+    if (!s->paused) {
+        ferry_ram_sender_end_section(s->sender, FALSE);
+    }
+    if (!ferry_source_flush(s, error) || !ferry_source_listen(s, 0, error) ||
+        (s->dirty_syncs > 0 && !s->paused && !ferry_source_probe_lag(s, error))) {
+        return FALSE;
+    }
+    if (ferry_source_should_rehearse(s) && !ferry_source_rehearse(s, error)) {
+        return FALSE;
+    }
+    uint64_t begin_ns = ferry_now_ns();
+    for (unsigned i = 0; i < ferry_memory_n_blocks(s->memory); i++) {
+        if (!ferry_dirty_log_sync(s->log, i, ferry_precopy_pending(s->machine, i), error)) {
+            return FALSE;
+        }
+    }
+    ferry_source_look_at_limits(s);
+    ferry_source_round(s, ferry_now_ns() - begin_ns, out_values);
+    return TRUE;
+}
+
+/* FERRY_ACTION_SEND. The order keeps pages: protect, then forget, then read (at the flush). While
+ * the guest is paused nothing can be written, so nothing needs protection. */
+static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *section_ns,
+                           GError **error)
+{
+    FerryBitmap *pending = ferry_precopy_pending(s->machine, b->block);
+
+    if (!ferry_ram_sender_has_room(s->sender, b->n_pages)) {
+        if (!s->paused && ferry_now_ns() - *section_ns > SECTION_NS) {
+            ferry_ram_sender_end_section(s->sender, FALSE);
+            *section_ns = ferry_now_ns();
+        }
+        if (!ferry_source_flush(s, error) || !ferry_source_listen(s, 0, error)) {
+            return FALSE;
+        }
+    }
+    if (!s->paused) {
+        if (!ferry_dirty_log_clear(s->log, b->block, b->first_page, b->n_pages, pending, error)) {
+            return FALSE;
+        }
+        ferry_bitmap_reset(pending, b->first_page, b->n_pages);
+    }
+    ferry_ram_sender_pages(s->sender, b->block, b->first_page, b->n_pages, s->paused);
+    return TRUE;
+}
+
+static gboolean rest(FerrySource *s, GError **error)
+{
+    uint64_t until = ferry_now_ns() + ferry_precopy_decision(s->machine)->rest_ns;
+
+    ferry_ram_sender_end_section(s->sender, FALSE);
+    if (!ferry_source_flush(s, error)) {
+        return FALSE;
+    }
+    while (ferry_now_ns() < until) {
+        if (!s->return_path) {
+            g_usleep((until - ferry_now_ns()) / 1000);
+        } else if (!ferry_source_listen(s, until, error)) {
+            return FALSE;
+        }
+    }
+    return ferry_source_keep_alive(s, error);
+}
+
+static gboolean is_cancelled(FerrySource *s, GError **error)
+{
+    if (g_atomic_int_get(&s->owner) != OWNER_CANCELLED) {
+        return FALSE;
+    }
+    g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_CANCELLED, "migration cancelled");
+    return TRUE;
+}
+
+/* FERRY_ACTION_PAUSE, and the user's leave to go on if that was asked for. */
+static gboolean pause_guest(FerrySource *s, GError **error)
+{
+    s->pause_called_ns = ferry_now_ns();
+    if (!ferry_guest_pause(s->guest, FERRY_PAUSE_SWITCHOVER, &s->was_running, error)) {
+        return FALSE;
+    }
+    s->paused = TRUE;
+    s->downtime.pause_ns = ferry_now_ns() - s->pause_called_ns;
+    if (!s->options.pause_before_switchover) {
+        return TRUE;
+    }
+    g_atomic_int_set(&s->waits, 1);
+    ferry_source_publish(s, TRUE);
+    while (!g_atomic_int_get(&s->go_on)) {
+        uint64_t until = ferry_now_ns() + CONTINUE_STEP_NS;
+        if (is_cancelled(s, error) || !ferry_source_listen(s, until, error) ||
+            !ferry_source_keep_alive(s, error)) {
+            return FALSE;
+        }
+        if (!s->return_path) {
+            g_usleep(CONTINUE_STEP_NS / 1000);
+        }
+    }
+    g_atomic_int_set(&s->waits, 0);
+    return TRUE;
+}
+
+/* From here on the source never runs the guest by itself. Exactly one of this and a cancel wins. */
+static gboolean release(FerrySource *s, GError **error)
+{
+    if (!g_atomic_int_compare_and_exchange(&s->owner, OWNER_HERE, OWNER_RELEASED)) {
+        is_cancelled(s, error);
+        return FALSE;
+    }
+    if (!ferry_handover_record(s->options.record_path, "source", "released",
+                               ferry_guest_machine(s->guest),
+                               ferry_channel_get_description(s->channel), error)) {
+        g_atomic_int_set(&s->owner, OWNER_HERE); /* nobody was told yet */
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/* To a peer that starts the guest by itself the end of the stream is the release. So it comes only
+ * once the devices are known to be loaded: until then a refusal leaves the guest here. */
+static gboolean offer(FerrySource *s, GError **error)
+{
+    uint64_t begin_ns = ferry_now_ns();
+
+    if (!ferry_source_barrier(s, error)) {
+        return FALSE;
+    }
+    s->downtime.load_ns = ferry_now_ns() - begin_ns;
+    return release(s, error);
+}
+
+/* FERRY_ACTION_SAVE: the end of ram, device state, and for a Ferry, which waits for GO, the end of
+ * the stream. */
+static gboolean save_devices(FerrySource *s, FerryEvent *out_event, GError **error)
+{
+    ferry_ram_sender_end_section(s->sender, TRUE);
+    if (!ferry_source_flush(s, error) || !ferry_source_listen(s, 0, error)) {
+        return FALSE;
+    }
+    ferry_source_report_last(s);
+    uint64_t begin_ns = ferry_now_ns();
+    if (!ferry_source_collect_devices(s, error)) {
+        return FALSE;
+    }
+    if (s->peer.is_ferry) {
+        ferry_source_append_end(s);
+    }
+    if (!ferry_source_write_tail(s, error)) {
+        return FALSE;
+    }
+    s->all_sent = TRUE;
+    s->downtime.device_state_ns = ferry_now_ns() - begin_ns - s->downtime.verify_ns;
+    *out_event = s->peer.is_ferry ? FERRY_EVENT_SAVED : FERRY_EVENT_OFFERED;
+    return s->peer.is_ferry || offer(s, error);
+}
+
+static gboolean await_loaded(FerrySource *s, GError **error)
+{
+    uint64_t begin_ns = ferry_now_ns();
+
+    /* The destination hashes its memory too; it may be slower than we are. */
+    if (!ferry_source_await(s, &s->peer.loaded, 10 * s->downtime.verify_ns, "LOADED", error)) {
+        return FALSE;
+    }
+    s->downtime.load_ns = ferry_now_ns() - begin_ns;
+    return release(s, error);
+}
+
+/* FERRY_ACTION_RELEASE: the destination may run the guest. */
+static gboolean let_go(FerrySource *s, GError **error)
+{
+    uint64_t begin_ns = ferry_now_ns();
+    gboolean ok;
+
+    if (s->peer.is_ferry) {
+        ok = ferry_source_ping(s, FERRY_PING_GO, error) &&
+             ferry_source_await(s, &s->peer.running, 0, "RUNNING", error);
+    } else {
+        ferry_source_append_end(s);
+        ok = ferry_source_write_tail(s, error);
+        if (ok && s->return_path) {
+            ok = ferry_source_await(s, &s->peer.shut_good, 0, "that it has loaded everything",
+                                    error);
+        } else if (ok) {
+            ok = ferry_channel_shutdown_write(s->channel, error);
+        }
+    }
+    s->downtime.start_ns = ferry_now_ns() - begin_ns;
+    s->downtime.total_ns = ferry_now_ns() - s->pause_called_ns;
+    return ok;
+}
+
+static void stop_log(FerrySource *s)
+{
+    if (s->log_started) {
+        ferry_dirty_log_stop(s->log);
+        s->log_started = FALSE;
+    }
+}
+
+/* FERRY_ACTION_RESUME: everything is as if there had been no migration. */
+static void take_back(FerrySource *s, GError **first_error)
+{
+    g_autoptr(GError) error = NULL;
+
+    (void)ferry_handover_record(s->options.record_path, "source", "aborted",
+                                ferry_guest_machine(s->guest),
+                                ferry_channel_get_description(s->channel), NULL);
+    if (s->paused && s->was_running && !ferry_guest_resume(s->guest, &error)) {
+        g_prefix_error(first_error, "%s, after: ", error->message);
+    }
+    s->paused = FALSE;
+    throttle(s, 0);
+    stop_log(s);
+    if (s->all_sent && s->peer.is_ferry) { /* it may be waiting for GO */
+        uint8_t bytes[FERRY_COMMAND_HEADER_SIZE + 4];
+        size_t n = ferry_ping_encode(FERRY_PING_ABORT, bytes);
+        while (g_atomic_int_get(&s->owner) == OWNER_CANCELLED &&
+               !ferry_interrupt_is_raised(s->interrupt)) {
+            g_usleep(100); /* the cancelling thread is between its two steps */
+        }
+        ferry_interrupt_lower(s->interrupt);
+        (void)ferry_channel_write_all(s->channel, bytes, n, ABORT_NS, NULL);
+    }
+}
+
+/* One action; *out_event is what it brought. FERRY_ACTION_FINISH and what ends a failure are the
+ * caller's. */
+static gboolean perform(FerrySource *s, FerryAction action, const FerryBatch *batch,
+                        uint64_t *section_ns, FerryRound *values, FerryEvent *out_event,
+                        GError **error)
+{
+    switch (action) {
+    case FERRY_ACTION_SYNC:
+        *out_event = FERRY_EVENT_SYNCED;
+        return sync_log(s, values, error);
+    case FERRY_ACTION_SEND:
+        *out_event = FERRY_EVENT_SENT;
+        return send_batch(s, batch, section_ns, error);
+    case FERRY_ACTION_REST:
+        *out_event = FERRY_EVENT_SENT;
+        return rest(s, error);
+    case FERRY_ACTION_PAUSE:
+        *out_event = FERRY_EVENT_PAUSED;
+        return pause_guest(s, error);
+    case FERRY_ACTION_SAVE:
+        return save_devices(s, out_event, error);
+    case FERRY_ACTION_AWAIT_LOADED:
+        *out_event = FERRY_EVENT_LOADED;
+        return await_loaded(s, error);
+    case FERRY_ACTION_RELEASE:
+        *out_event = FERRY_EVENT_RUNNING;
+        return let_go(s, error);
+    case FERRY_ACTION_FINISH:
+    case FERRY_ACTION_RESUME:
+    case FERRY_ACTION_HOLD:
+        break;
+    }
+    g_assert_not_reached();
+}
+
+/* What the machine decided at a sync takes effect, and is told. */
+static void after_step(FerrySource *s, FerryEvent event, FerryPhase before,
+                       const FerryRound *values, uint64_t *published_ns)
+{
+    gboolean moved = ferry_precopy_phase(s->machine) != before;
+    gboolean synced = event == FERRY_EVENT_SYNCED;
+
+    if (synced && !s->paused) {
+        throttle(s, ferry_precopy_decision(s->machine)->throttle_percent);
+        ferry_source_report(s, values);
+    }
+    if (moved || synced || ferry_now_ns() - *published_ns > PUBLISH_NS) {
+        *published_ns = ferry_now_ns();
+        ferry_source_publish(s, moved || synced);
+    }
+}
+
+gboolean ferry_source_run(FerrySource *s, GError **error)
+{
+    FerryRound values = {0};
+    FerryBatch batch;
+    FerryAction action;
+    uint64_t published_ns = 0, section_ns = 0;
+    GError *happened = NULL;
+
+    if (!preflight(s, error)) {
+        return FALSE;
+    }
+    s->begin_ns = ferry_now_ns();
+    new_machine(s);
+    ferry_source_publish(s, TRUE);
+    FerryEvent event = set_up(s, &happened) ? FERRY_EVENT_READY : FERRY_EVENT_STOPPED;
+    for (;;) {
+        FerryPhase before = ferry_precopy_phase(s->machine);
+        action = ferry_precopy_step(s->machine, event, &values, &batch);
+        if (action == FERRY_ACTION_FINISH || action == FERRY_ACTION_RESUME ||
+            action == FERRY_ACTION_HOLD) {
+            break;
+        }
+        after_step(s, event, before, &values, &published_ns);
+        if (is_cancelled(s, &happened) ||
+            !perform(s, action, &batch, &section_ns, &values, &event, &happened)) {
+            event = FERRY_EVENT_STOPPED;
+        }
+    }
+    if (action == FERRY_ACTION_RESUME) {
+        take_back(s, &happened);
+    } else {
+        throttle(s, 0); /* the guest may be let run here by hand */
+        stop_log(s);
+        pthread_mutex_lock(&s->lock);
+        s->progress.verified = action == FERRY_ACTION_FINISH && s->downtime.verify_ns > 0;
+        pthread_mutex_unlock(&s->lock);
+    }
+    if (action != FERRY_ACTION_FINISH) {
+        ferry_source_judge(s, &happened, error);
+    }
+    ferry_source_publish(s, TRUE);
+    return action == FERRY_ACTION_FINISH;
+}
+
+gboolean ferry_source_cancel(FerrySource *s)
+{
+    if (g_atomic_int_compare_and_exchange(&s->owner, OWNER_HERE, OWNER_CANCELLED)) {
+        ferry_interrupt_raise(s->interrupt);
+    }
+    return g_atomic_int_get(&s->owner) == OWNER_CANCELLED;
+}
+
+gboolean ferry_source_continue(FerrySource *s)
+{
+    if (!g_atomic_int_get(&s->waits)) {
+        return FALSE;
+    }
+    g_atomic_int_set(&s->go_on, 1);
+    return TRUE;
+}
+
+void ferry_source_set_limits(FerrySource *s, const FerryLimits *limits)
+{
+    pthread_mutex_lock(&s->lock);
+    s->limits = *limits;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void ferry_source_get_progress(FerrySource *s, FerryProgress *out_progress)
+{
+    pthread_mutex_lock(&s->lock);
+    *out_progress = s->progress;
+    pthread_mutex_unlock(&s->lock);
+}
+
+GArray *ferry_source_get_rounds(FerrySource *s)
+{
+    pthread_mutex_lock(&s->lock);
+    guint kept = MIN(s->rounds->len, FERRY_ROUNDS_KEPT);
+    GArray *rounds = g_array_sized_new(FALSE, FALSE, sizeof(FerryRoundReport), kept);
+    g_array_append_vals(rounds, &g_array_index(s->rounds, FerryRoundReport, s->rounds->len - kept),
+                        kept);
+    pthread_mutex_unlock(&s->lock);
+    return rounds;
+}
+
+gboolean ferry_source_resolve(FerrySource *s, GError **error)
+{
+    if (!s->machine || ferry_precopy_phase(s->machine) != FERRY_PHASE_UNSURE) {
+        return refused(error, "its handover is not in doubt");
+    }
+    if (!ferry_handover_record(s->options.record_path, "source", "aborted",
+                               ferry_guest_machine(s->guest),
+                               ferry_channel_get_description(s->channel), error) ||
+        (s->was_running && !ferry_guest_resume(s->guest, error))) {
+        return FALSE;
+    }
+    s->paused = FALSE;
+    return TRUE;
+}
+
+void ferry_source_free(FerrySource *s)
+{
+    if (!s) {
+        return;
+    }
+    ferry_precopy_free(s->machine);
+    ferry_ram_sender_free(s->sender);
+    ferry_channel_free(s->channel);
+    g_array_unref(s->rounds);
+    g_byte_array_unref(s->tail);
+    g_array_unref(s->described);
+    pthread_mutex_destroy(&s->lock);
+    g_free((char *)s->options.record_path);
+    g_free(s);
+}
