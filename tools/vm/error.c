@@ -1,0 +1,3 @@
+#include "tools/vm/error.h"
+
+G_DEFINE_QUARK(vm - error, vm_error)
