@@ -1,0 +1,216 @@
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <string.h>
+#include "engine/parameters.h"
+
+typedef struct {
+    char name[40];
+    uint64_t number;
+    char text[40];
+    gboolean running, accepted;
+} Row;
+
+ParameterizedTestParameters(parameters, keep_their_range)
+{
+    static Row rows[] = {
+        {"max-bandwidth",              0,                       "",               FALSE, TRUE },
+        {"max-bandwidth",              INT64_MAX,               "",               TRUE,  TRUE },
+        {"max-bandwidth",              (uint64_t)INT64_MAX + 1, "",               FALSE, FALSE},
+        {"downtime-limit",             0,                       "",               TRUE,  TRUE },
+        {"downtime-limit",             2000000,                 "",               TRUE,  TRUE },
+        {"downtime-limit",             2000001,                 "",               TRUE,  FALSE},
+        {"avail-switchover-bandwidth", 125000000,               "",               TRUE,  TRUE },
+        {"throttle-trigger-threshold", 0,                       "",               FALSE, FALSE},
+        {"throttle-trigger-threshold", 1,                       "",               FALSE, TRUE },
+        {"throttle-trigger-threshold", 100,                     "",               FALSE, TRUE },
+        {"throttle-trigger-threshold", 101,                     "",               FALSE, FALSE},
+        {"cpu-throttle-initial",       0,                       "",               FALSE, FALSE},
+        {"cpu-throttle-initial",       1,                       "",               FALSE, TRUE },
+        {"cpu-throttle-initial",       99,                      "",               TRUE,  TRUE },
+        {"cpu-throttle-initial",       100,                     "",               FALSE, FALSE},
+        {"cpu-throttle-increment",     0,                       "",               FALSE, FALSE},
+        {"cpu-throttle-increment",     99,                      "",               FALSE, TRUE },
+        {"max-cpu-throttle",           0,                       "",               FALSE, FALSE},
+        {"max-cpu-throttle",           100,                     "",               FALSE, FALSE},
+        {"x-ferry-io-timeout-ms",      99,                      "",               FALSE, FALSE},
+        {"x-ferry-io-timeout-ms",      100,                     "",               FALSE, TRUE },
+        {"x-ferry-io-timeout-ms",      1000,                    "",               TRUE,  FALSE},
+        {"x-ferry-dirty-chunk",        256 << 10,               "",               FALSE, TRUE },
+        {"x-ferry-dirty-chunk",        128 << 10,               "",               FALSE, FALSE},
+        {"x-ferry-dirty-chunk",        384 << 10,               "",               FALSE, FALSE},
+        {"x-ferry-dirty-chunk",        1 << 30,                 "",               FALSE, TRUE },
+        {"x-ferry-policy",             0,                       "ferry",          FALSE, TRUE },
+        {"x-ferry-policy",             0,                       "ferry",          TRUE,  FALSE},
+        {"x-ferry-policy",             0,                       "none such",      FALSE, FALSE},
+        {"x-ferry-record",             0,                       "/tmp/record",    FALSE, TRUE },
+        {"x-ferry-fault",              0,                       "",               FALSE, TRUE },
+        {"x-ferry-fault",              0,                       "cut,write,4096", FALSE, TRUE },
+        {"x-ferry-fault",              0,                       "cut,write",      FALSE, FALSE},
+        {"x-ferry-fault",              0,                       "cut,both,1",     FALSE, FALSE},
+        {"x-ferry-fault",              0,                       "burn,read,1",    FALSE, FALSE},
+        {"x-ferry-fault",              0,                       "flip,read,-1",   FALSE, FALSE},
+        {"multifd-channels",           2,                       "",               FALSE, TRUE },
+        {"multifd-channels",           4,                       "",               FALSE, FALSE},
+        {"multifd-compression",        0,                       "none",           FALSE, TRUE },
+        {"multifd-compression",        0,                       "zstd",           FALSE, FALSE},
+        {"tls-creds",                  0,                       "",               FALSE, TRUE },
+        {"tls-creds",                  0,                       "tls0",           FALSE, FALSE},
+        {"compress-level",             1,                       "",               FALSE, TRUE },
+        {"compress-level",             9,                       "",               FALSE, FALSE},
+        {"no-such-parameter",          0,                       "",               FALSE, FALSE},
+    };
+    return cr_make_param_array(Row, rows, G_N_ELEMENTS(rows));
+}
+
+ParameterizedTest(Row *row, parameters, keep_their_range)
+{
+    g_autoptr(GError) error = NULL;
+    FerrySettings settings, before;
+    gboolean accepted;
+
+    ferry_settings_init(&settings);
+    before = settings;
+    accepted = ferry_settings_set_parameter(&settings, row->name, row->number, row->text,
+                                            row->running, &error);
+    cr_expect_eq(accepted, row->accepted, "%s %" G_GUINT64_FORMAT " '%s'", row->name, row->number,
+                 row->text);
+    if (!accepted) {
+        cr_assert(g_error_matches(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED));
+        cr_expect_neq(strstr(error->message, row->name), NULL, "unnamed: %s", error->message);
+        cr_expect_eq(memcmp(&before, &settings, sizeof settings), 0, "%s changed", row->name);
+    }
+}
+
+static FerryParameter get(const FerrySettings *settings, const char *name)
+{
+    FerryParameter p;
+
+    for (unsigned i = 0; ferry_settings_nth_parameter(settings, i, &p); i++) {
+        if (strcmp(p.name, name) == 0) {
+            return p;
+        }
+    }
+    cr_assert_fail("%s is not listed", name);
+    return (FerryParameter){0};
+}
+
+Test(parameters, what_is_set_is_listed_and_becomes_a_limit)
+{
+    FerrySettings settings;
+    FerryLimits limits;
+
+    ferry_settings_init(&settings);
+    cr_assert(ferry_settings_set_parameter(&settings, "downtime-limit", 7, NULL, TRUE, NULL));
+    cr_assert(ferry_settings_set_parameter(&settings, "max-bandwidth", 9, NULL, TRUE, NULL));
+    cr_assert(ferry_settings_set_capability(&settings, "auto-converge", TRUE, NULL));
+    cr_assert(ferry_settings_set_parameter(&settings, "x-ferry-record", 0, "/tmp/r", FALSE, NULL));
+    ferry_settings_get_limits(&settings, &limits);
+    cr_expect_eq(limits.downtime_limit_ns, 7000000);
+    cr_expect_eq(limits.max_bandwidth, 9);
+    cr_expect(limits.auto_converge);
+    cr_expect_eq(get(&settings, "downtime-limit").number, 7);
+    cr_expect_eq(get(&settings, "max-bandwidth").number, 9);
+    cr_expect_str_eq(get(&settings, "x-ferry-record").text, "/tmp/r");
+}
+
+Test(parameters, defaults_are_those_of_the_engine)
+{
+    FerryLimits expected = FERRY_LIMITS_DEFAULT, limits;
+    FerrySettings settings;
+
+    ferry_settings_init(&settings);
+    ferry_settings_get_limits(&settings, &limits);
+    cr_expect_eq(limits.max_bandwidth, expected.max_bandwidth);
+    cr_expect_eq(limits.downtime_limit_ns, expected.downtime_limit_ns);
+    cr_expect_eq(limits.avail_switchover_bandwidth, expected.avail_switchover_bandwidth);
+    cr_expect_eq(limits.auto_converge, expected.auto_converge);
+    cr_expect_eq(limits.cpu_throttle_initial, expected.cpu_throttle_initial);
+    cr_expect_eq(limits.cpu_throttle_increment, expected.cpu_throttle_increment);
+    cr_expect_eq(limits.max_cpu_throttle, expected.max_cpu_throttle);
+    cr_expect_eq(limits.throttle_trigger_threshold, expected.throttle_trigger_threshold);
+}
+
+Test(parameters, the_highest_throttle_is_not_below_the_first)
+{
+    g_autoptr(GError) error = NULL;
+    FerrySettings settings;
+
+    ferry_settings_init(&settings);
+    cr_assert(ferry_settings_check(&settings, NULL));
+    cr_assert(ferry_settings_set_parameter(&settings, "max-cpu-throttle", 10, NULL, TRUE, NULL));
+    cr_assert_not(ferry_settings_check(&settings, &error));
+    cr_assert(ferry_settings_set_parameter(&settings, "cpu-throttle-initial", 5, NULL, TRUE, NULL));
+    cr_assert(ferry_settings_check(&settings, NULL));
+}
+
+Test(parameters, a_text_too_long_is_refused)
+{
+    g_autofree char *text = g_strnfill(FERRY_SETTING_TEXT_MAX, 'x');
+    FerrySettings settings;
+
+    ferry_settings_init(&settings);
+    cr_expect_not(ferry_settings_set_parameter(&settings, "x-ferry-record", 0, text, FALSE, NULL));
+    text[FERRY_SETTING_TEXT_MAX - 1] = '\0';
+    cr_expect(ferry_settings_set_parameter(&settings, "x-ferry-record", 0, text, FALSE, NULL));
+}
+
+typedef struct {
+    char name[32];
+    gboolean on, accepted;
+} CapabilityRow;
+
+ParameterizedTestParameters(capabilities, not_built_yet_are_refused_by_name)
+{
+    static CapabilityRow rows[] = {
+        {"events",                  TRUE,  TRUE },
+        {"auto-converge",           TRUE,  TRUE },
+        {"pause-before-switchover", TRUE,  TRUE },
+        {"return-path",             FALSE, TRUE },
+        {"x-ferry-verify",          TRUE,  TRUE },
+        {"multifd",                 FALSE, TRUE },
+        {"multifd",                 TRUE,  FALSE},
+        {"xbzrle",                  TRUE,  FALSE},
+        {"postcopy-ram",            TRUE,  FALSE},
+        {"mapped-ram",              TRUE,  FALSE},
+        {"zero-copy-send",          TRUE,  FALSE},
+        {"no-such-capability",      TRUE,  FALSE},
+        {"no-such-capability",      FALSE, FALSE},
+    };
+    return cr_make_param_array(CapabilityRow, rows, G_N_ELEMENTS(rows));
+}
+
+ParameterizedTest(CapabilityRow *row, capabilities, not_built_yet_are_refused_by_name)
+{
+    g_autoptr(GError) error = NULL;
+    FerrySettings settings;
+    gboolean accepted, on;
+    const char *name;
+
+    ferry_settings_init(&settings);
+    accepted = ferry_settings_set_capability(&settings, row->name, row->on, &error);
+    cr_expect_eq(accepted, row->accepted, "%s", row->name);
+    if (!accepted) {
+        cr_expect_neq(strstr(error->message, row->name), NULL, "unnamed: %s", error->message);
+        return;
+    }
+    for (unsigned i = 0; ferry_settings_nth_capability(&settings, i, &name, &on); i++) {
+        if (strcmp(name, row->name) == 0) {
+            cr_expect_eq(on, row->on, "%s", name);
+            return;
+        }
+    }
+    cr_assert_fail("%s is not listed", row->name);
+}
+
+Test(capabilities, only_the_return_path_is_on_by_itself)
+{
+    FerrySettings settings;
+    const char *name;
+    gboolean on;
+
+    ferry_settings_init(&settings);
+    for (unsigned i = 0; ferry_settings_nth_capability(&settings, i, &name, &on); i++) {
+        cr_expect_eq(on, strcmp(name, "return-path") == 0, "%s", name);
+    }
+    cr_expect_not(settings.return_path_asked);
+}

@@ -1,0 +1,7 @@
+/* The public header may be included from C++. */
+#include "engine/ferry.h"
+
+int main()
+{
+    return ferry_policy_downtime.decide == nullptr;
+}
