@@ -3,6 +3,7 @@
 #pragma once
 #include "engine/guest.h"
 #include "engine/progress.h"
+#include "protocol/method.h"
 #include "transport/channel.h"
 
 G_BEGIN_DECLS
@@ -11,6 +12,15 @@ typedef struct {
     uint64_t io_timeout_ns;  /* longest silence of the source; 0 = 10 s */
     gboolean keep_paused;    /* do not start the guest (-S), even if it ran at the source */
     const char *record_path; /* handover record, written on GO; NULL = none. Copied */
+    gboolean switchover_ack; /* give the source its leave to switch over when it may be asked */
+    unsigned page_bits;      /* of a source that does not say; 0 = 12 (x86) */
+    gboolean description_optional; /* the source may be one that sends none (old machine types) */
+    /* The multifd channels, whose hellos were taken: a thread of its own reads each. The array is
+     * copied, the channels are taken. */
+    FerryChannel *const *multifd;
+    unsigned n_multifd;
+    gboolean any_method; /* what the first packet has; else multifd_method and nothing else */
+    FerryMultifdMethod multifd_method;
     /* Called when loading begins, when the list of blocks is accepted and at the handover, by the
      * running thread. May be NULL. */
     void (*notify)(void *self, const FerryProgress *progress);

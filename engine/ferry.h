@@ -11,6 +11,7 @@
 #include "dirtylog/bitmap.h"
 #include "dirtylog/dirtylog.h"
 #include "engine/destination.h"
+#include "engine/dialect.h"
 #include "engine/error.h"
 #include "engine/guest.h"
 #include "engine/memory.h"

@@ -1,7 +1,9 @@
 /* The sending half of a migration. A FerrySource belongs to the thread that runs it. */
 #pragma once
+#include "engine/dialect.h"
 #include "engine/guest.h"
 #include "engine/progress.h"
+#include "protocol/method.h"
 #include "transport/channel.h"
 
 G_BEGIN_DECLS
@@ -21,6 +23,13 @@ typedef struct {
         .cpu_throttle_increment = 10, .max_cpu_throttle = 99, .throttle_trigger_threshold = 50     \
     }
 
+/* Who looks for zero pages: QEMU's zero-page-detection. */
+typedef enum {
+    FERRY_ZERO_PAGES_MULTIFD, /* the workers; without multifd as LEGACY */
+    FERRY_ZERO_PAGES_LEGACY,  /* the migration's thread; ZERO records on main */
+    FERRY_ZERO_PAGES_NONE,    /* nobody: all pages are sent whole */
+} FerryZeroPages;
+
 typedef struct {
     uint64_t io_timeout_ns;  /* longest wait for the peer; 0 = 10 s */
     gboolean no_return_path; /* the channel is one way (file:, exec:) or the user wants so */
@@ -28,6 +37,23 @@ typedef struct {
     gboolean verify;                  /* send XXH3 of all RAM at the pause to a Ferry peer */
     const char *record_path;          /* handover record, written before GO; NULL = none. Copied */
     const FerryPolicyOps *policy;     /* NULL = the default, "ferry"; borrowed */
+    const FerryDialect *dialect;      /* NULL = ferry_dialect_ferry; copied */
+    gboolean switchover_ack;          /* wait for the destination's leave to switch over */
+    gboolean send_uuid;               /* in the configuration (validate-uuid) */
+
+    /* How pages travel. */
+    FerryZeroPages zero_pages;
+    unsigned multifd_channels;         /* 0 = all on the main channel */
+    FerryMultifdMethod multifd_method; /* NONE, ZLIB, ZSTD */
+    int multifd_level;
+    gboolean xbzrle;                /* not with multifd */
+    uint64_t xbzrle_cache_bytes;    /* 0 = 64 MiB */
+    FerryMultifdMethod page_method; /* COMPRESS_PAGE records by ZLIB or ZSTD; NONE = plain pages */
+    int page_level;
+    /* Makes one more connection to the destination; called by the running thread,
+     * multifd_channels times. */
+    FerryChannel *(*connect)(void *self, GError **error);
+    void *connect_self;
     /* Called at each change of phase and each dirty sync, by the running thread. May be NULL. */
     void (*notify)(void *self, const FerryProgress *progress);
     void *notify_self;

@@ -15,6 +15,7 @@
  * the footers fit. Act on a whole stream only when a step answers MORE: bytes behind it are BAD. */
 #pragma once
 #include <glib.h>
+#include "protocol/mapped-ram.h"
 #include "protocol/ram.h"
 #include "protocol/stream.h"
 
@@ -29,6 +30,8 @@ typedef enum {
     FERRY_STREAM_RAM_LIST_END,  /* .total_bytes: the list is complete and its sum is right */
     FERRY_STREAM_PAGE,          /* .page, .page.data holds page_size bytes */
     FERRY_STREAM_ZERO,          /* .page, .page.data is NULL: the page is all zero */
+    FERRY_STREAM_XBZRLE,        /* .page, .page.data holds .page.length bytes of delta */
+    FERRY_STREAM_COMPRESSED,    /* .page, .page.data holds .page.length bytes: one page, packed */
     FERRY_STREAM_FLUSH,         /* multifd barrier record */
     FERRY_STREAM_ROUND_END,     /* end of one START, PART or END section of ram: .section */
     FERRY_STREAM_DEVICE,        /* .device: one FULL section, whole */
@@ -45,12 +48,15 @@ typedef struct {
             unsigned index; /* counts from 0 in list order; pages name their block by it */
             const char *idstr;
             uint64_t used_length;
+            gboolean is_mapped; /* its pages stand in the file, as .mapped says */
+            FerryMappedHeader mapped;
         } block;
         uint64_t total_bytes;
         struct {
             unsigned block;
             uint64_t offset;     /* bytes from the start of the block, page aligned, inside it */
             const uint8_t *data; /* valid until the next step or push */
+            size_t length;       /* of data: XBZRLE and COMPRESSED; PAGE: a page */
         } page;
         FerrySectionType section; /* START, PART or END */
         struct {
@@ -80,6 +86,10 @@ typedef struct {
     /* A stream may end behind its end mark (machine types with suppress-vmdesc). Then bytes of
      * device state can make a cut stream look whole. */
     gboolean description_optional;
+    /* The stream is a file whose pages may stand at fixed places (mapped-ram). Otherwise a stream
+     * that says so is refused: there is no going back on a socket. */
+    gboolean mapped_allowed;
+    uint64_t file_offset; /* of the stream's first byte in that file */
 } FerryDecoderOptions;
 
 typedef struct FerryDecoder FerryDecoder;
@@ -93,6 +103,9 @@ FerryDecode ferry_decoder_step(FerryDecoder *decoder, FerryStreamEvent *out_even
  * description_optional step on until MORE afterwards: the device sections of a stream without a
  * description are split by their footers and come out only now, without a DESCRIPTION event. */
 gboolean ferry_decoder_finish(FerryDecoder *decoder, GError **error);
+/* After a RAM_BLOCK event with is_mapped: where in the file the stream goes on. Throw away what is
+ * left of the push and push from there; until then a step answers MORE. */
+uint64_t ferry_decoder_jump(FerryDecoder *decoder);
 /* Bytes taken so far from what was pushed. */
 uint64_t ferry_decoder_offset(const FerryDecoder *decoder);
 void ferry_decoder_free(FerryDecoder *decoder);
