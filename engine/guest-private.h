@@ -57,6 +57,9 @@ FerryGuest *ferry_guest_new_stranger(const FerryStrangerOps *ops, void *self);
 /* NULL unless it is one. */
 const FerryStrangerOps *ferry_guest_stranger(const FerryGuest *guest, void **out_self);
 
+/* What it turned out to be, or is to be called from here on. */
+void ferry_guest_set_machine(FerryGuest *guest, const char *machine);
+
 /* A guest that was kept, on its way out again. */
 void ferry_guest_set_uuid(FerryGuest *guest, const uint8_t uuid[16]);
 gboolean ferry_guest_get_uuid(const FerryGuest *guest, uint8_t out_uuid[16]); /* FALSE: has none */

@@ -14,6 +14,11 @@ struct FerryGuest {
     GArray *devices;      /* FerryDevice */
     pthread_mutex_t lock; /* blocker */
     char *blocker;
+    const FerryStrangerOps *stranger; /* NULL unless it is one */
+    void *stranger_self;
+    gboolean has_uuid;
+    uint8_t uuid[16];
+    const FerryKeptState *kept;
 };
 
 static void clear_device(gpointer data) { g_free(((FerryDevice *)data)->idstr); }
@@ -32,6 +37,76 @@ FerryGuest *ferry_guest_new(const char *machine, const FerryGuestOps *ops, void 
     pthread_mutex_init(&g->lock, NULL);
     return g;
 }
+
+/* What only a guest with vCPUs could do. */
+static gboolean nothing_to_pause(void *self, FerryPauseReason why, gboolean *out_was_running,
+                                 GError **error)
+{
+    const FerryGuest *g = self;
+
+    (void)why;
+    (void)error;
+    *out_was_running = g->kept && g->kept->was_running;
+    return TRUE;
+}
+
+static gboolean cannot_run(void *self, GError **error)
+{
+    const FerryGuest *g = self;
+
+    if (g->kept) { /* a still guest that nothing was done to */
+        return TRUE;
+    }
+    g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_GUEST,
+                "a guest that is only kept cannot be run");
+    return FALSE;
+}
+
+FerryGuest *ferry_guest_new_stranger(const FerryStrangerOps *ops, void *self)
+{
+    static const FerryGuestOps still = {.pause = nothing_to_pause, .resume = cannot_run};
+
+    g_assert(ops && ops->configuration && ops->block && ops->blocks_end && ops->device &&
+             ops->complete);
+    FerryGuest *g = ferry_guest_new("", &still, NULL);
+    g->self = g;
+    g->stranger = ops;
+    g->stranger_self = self;
+    return g;
+}
+
+const FerryStrangerOps *ferry_guest_stranger(const FerryGuest *g, void **out_self)
+{
+    if (g->stranger) {
+        *out_self = g->stranger_self;
+    }
+    return g->stranger;
+}
+
+void ferry_guest_set_machine(FerryGuest *g, const char *machine)
+{
+    g_assert(strlen(machine) <= FERRY_MACHINE_MAX);
+    g_free(g->machine);
+    g->machine = g_strdup(machine);
+}
+
+void ferry_guest_set_uuid(FerryGuest *g, const uint8_t uuid[16])
+{
+    memcpy(g->uuid, uuid, sizeof g->uuid);
+    g->has_uuid = TRUE;
+}
+
+gboolean ferry_guest_get_uuid(const FerryGuest *g, uint8_t out_uuid[16])
+{
+    if (g->has_uuid) {
+        memcpy(out_uuid, g->uuid, sizeof g->uuid);
+    }
+    return g->has_uuid;
+}
+
+void ferry_guest_set_kept_state(FerryGuest *g, const FerryKeptState *state) { g->kept = state; }
+
+const FerryKeptState *ferry_guest_kept_state(const FerryGuest *g) { return g->kept; }
 
 FerryMemory *ferry_guest_memory(FerryGuest *g) { return g->memory; }
 
