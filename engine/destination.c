@@ -276,6 +276,9 @@ static gboolean take_event(FerryDestination *d, const FerryStreamEvent *e, GErro
     case FERRY_STREAM_ZERO:
         ferry_ram_loader_page(d->ram, e);
         return TRUE;
+    case FERRY_STREAM_XBZRLE:
+    case FERRY_STREAM_COMPRESSED:
+        return fail(error, "packed pages are not supported");
     case FERRY_STREAM_DEVICE:
         return take_device(d, e, error);
     case FERRY_STREAM_DESCRIPTION:

@@ -10,7 +10,8 @@ G_BEGIN_DECLS
 #define FERRY_XBZRLE_ENCODING 1
 
 /* Writes the delta from @old to @new, both @page_size bytes, to @out: its length; 0 when they are
- * equal; -1 when it would be longer than @room. Neither page may change meanwhile: encode a copy of
+ * equal; -1 when it would be longer than @room, or needs a run of more than 16383 bytes (pages of
+ * more than 16 KiB). Neither page may change meanwhile: encode a copy of
  * a page that a guest may write. */
 gssize ferry_xbzrle_encode(const uint8_t *old, const uint8_t *new, size_t page_size, uint8_t *out,
                            size_t room);

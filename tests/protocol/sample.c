@@ -254,6 +254,13 @@ static void say_event(GString *out, const FerryStreamEvent *ev, size_t page_size
     case FERRY_STREAM_ZERO:
         g_string_append_printf(out, "zero %u %" PRIx64, ev->page.block, ev->page.offset);
         break;
+    case FERRY_STREAM_XBZRLE:
+    case FERRY_STREAM_COMPRESSED:
+        g_string_append_printf(out, "%s %u %" PRIx64 " %zu %08x",
+                               ev->type == FERRY_STREAM_XBZRLE ? "xbzrle" : "compressed",
+                               ev->page.block, ev->page.offset, ev->page.length,
+                               hash(ev->page.data, ev->page.length));
+        break;
     case FERRY_STREAM_FLUSH:
         g_string_append(out, "flush");
         break;

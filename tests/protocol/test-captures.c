@@ -98,6 +98,10 @@ static void hear(Heard *h, const FerryStreamEvent *ev)
             h->zeros++;
         }
         break;
+    case FERRY_STREAM_XBZRLE:
+    case FERRY_STREAM_COMPRESSED:
+        fail("a packed page in a plain stream");
+        break;
     case FERRY_STREAM_FLUSH:
         h->flushes++;
         break;
