@@ -369,6 +369,7 @@ static FerryDecoderStep walk_footer(FerryDecoder *d, FerryStreamEvent *ev)
     ev->type = FERRY_STREAM_ROUND_END;
     ev->stream_offset = d->section_at;
     ev->section = d->section;
+    ev->section_id = d->ram_id;
     return STEP_EVENT;
 }
 

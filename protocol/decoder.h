@@ -58,7 +58,10 @@ typedef struct {
             const uint8_t *data; /* valid until the next step or push */
             size_t length;       /* of data: XBZRLE and COMPRESSED; PAGE: a page */
         } page;
-        FerrySectionType section; /* START, PART or END */
+        struct {
+            FerrySectionType section; /* START, PART or END */
+            uint32_t section_id;
+        };
         struct {
             const char *idstr;
             uint32_t section_id, instance_id, version_id;
