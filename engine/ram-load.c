@@ -2,104 +2,172 @@
 #include <string.h>
 #include "dirtylog/bitmap.h"
 #include "engine/error.h"
-#include "protocol/ram.h"
+
+/* A block of the peer's list. */
+typedef struct {
+    FerryMemoryBlock block;
+    FerryBitmap written; /* pages that hold what a record brought; the others are still zero */
+    FerryBitmap named;   /* pages that a record called zero */
+} Listed;
 
 struct FerryRamLoader {
     const FerryMemory *memory;
-    GArray *ours;          /* unsigned: our index of the peer's n-th block */
-    FerryBitmap *received; /* per block of ours: pages that a record has written */
-    gboolean *listed;
-    uint64_t normal_pages, zero_pages;
+    uint64_t page_size;
+    unsigned page_bits;
+    GArray *listed;
+    FerryRamLoaded counts;
 };
 
 FerryRamLoader *ferry_ram_loader_new(const FerryMemory *memory)
 {
-    unsigned n = ferry_memory_n_blocks(memory);
     FerryRamLoader *l = g_new0(FerryRamLoader, 1);
 
     l->memory = memory;
-    l->ours = g_array_new(FALSE, FALSE, sizeof(unsigned));
-    l->received = g_new0(FerryBitmap, n);
-    l->listed = g_new0(gboolean, n);
-    for (unsigned i = 0; i < n; i++) {
-        ferry_bitmap_init(&l->received[i], ferry_memory_block(memory, i)->length / FERRY_PAGE_SIZE);
-    }
+    l->listed = g_array_new(FALSE, TRUE, sizeof(Listed));
     return l;
 }
 
-gboolean ferry_ram_loader_block(FerryRamLoader *l, const FerryStreamEvent *e, GError **error)
+static Listed *listed(const FerryRamLoader *l, unsigned block)
 {
-    int index = ferry_memory_find(l->memory, e->block.idstr);
+    return &g_array_index(l->listed, Listed, block);
+}
+
+gboolean ferry_ram_loader_block(FerryRamLoader *l, const char *idstr, uint64_t used_length,
+                                GError **error)
+{
+    int index = ferry_memory_find(l->memory, idstr);
 
     if (index < 0) {
-        g_autofree char *name = g_strescape(e->block.idstr, NULL);
+        g_autofree char *name = g_strescape(idstr, NULL);
         g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
                     "RAM block '%s' (%" G_GUINT64_FORMAT
                     " bytes at the source) does not exist here",
-                    name, e->block.used_length);
+                    name, used_length);
         return FALSE;
     }
-    if (ferry_memory_block(l->memory, (unsigned)index)->length != e->block.used_length) {
+    Listed entry = {.block = *ferry_memory_block(l->memory, (unsigned)index)};
+    if (entry.block.length != used_length) {
         g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
                     "RAM block '%s': %" G_GUINT64_FORMAT
                     " bytes at the source, but %" G_GUINT64_FORMAT " bytes here",
-                    e->block.idstr, e->block.used_length,
-                    ferry_memory_block(l->memory, (unsigned)index)->length);
+                    idstr, used_length, entry.block.length);
         return FALSE;
     }
-    unsigned ours = (unsigned)index;
-    g_array_append_val(l->ours, ours);
-    l->listed[ours] = TRUE;
+    g_array_append_val(l->listed, entry);
     return TRUE;
 }
 
-gboolean ferry_ram_loader_list_end(FerryRamLoader *l, GError **error)
+gboolean ferry_ram_loader_list_end(FerryRamLoader *l, unsigned page_bits, GError **error)
 {
     for (unsigned i = 0; i < ferry_memory_n_blocks(l->memory); i++) {
-        if (!l->listed[i]) {
-            g_set_error(
-                error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
-                "RAM block '%s' (%" G_GUINT64_FORMAT " bytes here) does not exist at the source",
-                ferry_memory_block(l->memory, i)->idstr, ferry_memory_block(l->memory, i)->length);
+        const FerryMemoryBlock *block = ferry_memory_block(l->memory, i);
+        if (ferry_ram_loader_find(l, block->idstr) < 0) {
+            g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
+                        "RAM block '%s' (%" G_GUINT64_FORMAT
+                        " bytes here) does not exist at the source",
+                        block->idstr, block->length);
             return FALSE;
         }
     }
+    l->page_bits = page_bits;
+    l->page_size = UINT64_C(1) << page_bits;
+    for (unsigned i = 0; i < l->listed->len; i++) {
+        ferry_bitmap_init(&listed(l, i)->written, listed(l, i)->block.length >> page_bits);
+        ferry_bitmap_init(&listed(l, i)->named, listed(l, i)->block.length >> page_bits);
+    }
     return TRUE;
 }
 
-void ferry_ram_loader_page(FerryRamLoader *l, const FerryStreamEvent *e)
+int ferry_ram_loader_find(const FerryRamLoader *l, const char *idstr)
 {
-    unsigned index = g_array_index(l->ours, unsigned, e->page.block);
-    uint8_t *page = ferry_memory_block(l->memory, index)->host + e->page.offset;
-    uint64_t number = e->page.offset / FERRY_PAGE_SIZE;
-
-    if (e->type == FERRY_STREAM_PAGE) {
-        ferry_bitmap_set(&l->received[index], number, 1);
-        memcpy(page, e->page.data, FERRY_PAGE_SIZE);
-        l->normal_pages++;
-        return;
+    for (unsigned i = 0; i < l->listed->len; i++) {
+        if (strcmp(listed(l, i)->block.idstr, idstr) == 0) {
+            return (int)i;
+        }
     }
-    /* Known zero until something was written: touching it would only cost memory. */
-    if (ferry_bitmap_test(&l->received[index], number)) {
-        memset(page, 0, FERRY_PAGE_SIZE);
-    }
-    l->zero_pages++;
+    return -1;
 }
 
-uint64_t ferry_ram_loader_normal_pages(const FerryRamLoader *l) { return l->normal_pages; }
+uint64_t ferry_ram_loader_length(const FerryRamLoader *l, unsigned block)
+{
+    return listed(l, block)->block.length;
+}
 
-uint64_t ferry_ram_loader_zero_pages(const FerryRamLoader *l) { return l->zero_pages; }
+/* Threads meet in one word of a bitmap; most often the bit is there already. */
+static gboolean is_set(const FerryBitmap *b, uint64_t i)
+{
+    return __atomic_load_n(&b->words[i / 64], __ATOMIC_ACQUIRE) >> (i % 64) & 1;
+}
+
+static void set(FerryBitmap *b, uint64_t i)
+{
+    if (!is_set(b, i)) {
+        __atomic_fetch_or(&b->words[i / 64], UINT64_C(1) << (i % 64), __ATOMIC_ACQ_REL);
+    }
+}
+
+uint8_t *ferry_ram_loader_claim(FerryRamLoader *l, unsigned block, uint64_t offset)
+{
+    Listed *b = listed(l, block);
+
+    set(&b->written, offset >> l->page_bits);
+    return b->block.host + offset;
+}
+
+void ferry_ram_loader_zero(FerryRamLoader *l, unsigned block, uint64_t offset)
+{
+    Listed *b = listed(l, block);
+
+    /* Known zero until something was written: touching it would only cost memory. */
+    if (is_set(&b->written, offset >> l->page_bits)) {
+        memset(b->block.host + offset, 0, l->page_size);
+    } else {
+        set(&b->named, offset >> l->page_bits);
+    }
+}
+
+gboolean ferry_ram_loader_page(FerryRamLoader *l, const FerryStreamEvent *e, GError **error)
+{
+    gboolean ok = TRUE;
+
+    if (e->type == FERRY_STREAM_PAGE) {
+        memcpy(ferry_ram_loader_claim(l, e->page.block, e->page.offset), e->page.data,
+               l->page_size);
+        l->counts.normal_pages++;
+        return TRUE;
+    }
+    switch (e->type) {
+    case FERRY_STREAM_ZERO:
+        ferry_ram_loader_zero(l, e->page.block, e->page.offset);
+        l->counts.zero_pages++;
+        break;
+    case FERRY_STREAM_XBZRLE:
+    case FERRY_STREAM_COMPRESSED:
+        g_set_error_literal(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
+                            "compressed pages are not expected");
+        ok = FALSE;
+        break;
+    default:
+        g_assert_not_reached();
+    }
+    if (!ok) {
+        g_prefix_error(error, "RAM block '%s' at 0x%" G_GINT64_MODIFIER "x: ",
+                       listed(l, e->page.block)->block.idstr, e->page.offset);
+    }
+    return ok;
+}
+
+FerryRamLoaded ferry_ram_loader_counts(const FerryRamLoader *l) { return l->counts; }
 
 void ferry_ram_loader_discard(FerryRamLoader *l)
 {
-    for (unsigned i = 0; i < ferry_memory_n_blocks(l->memory); i++) {
-        FerryBitmap *received = &l->received[i];
+    for (unsigned i = 0; i < l->listed->len; i++) {
+        FerryBitmap *written = &listed(l, i)->written;
         uint64_t first = 0, n = 0;
-        while (ferry_bitmap_next_run(received, first + n, received->n_bits, &first, &n)) {
-            memset(ferry_memory_block(l->memory, i)->host + first * FERRY_PAGE_SIZE, 0,
-                   n * FERRY_PAGE_SIZE);
+        while (ferry_bitmap_next_run(written, first + n, written->n_bits, &first, &n)) {
+            memset(listed(l, i)->block.host + (first << l->page_bits), 0, n << l->page_bits);
         }
-        ferry_bitmap_reset(received, 0, received->n_bits);
+        ferry_bitmap_reset(written, 0, written->n_bits);
     }
 }
 
@@ -108,11 +176,10 @@ void ferry_ram_loader_free(FerryRamLoader *l)
     if (!l) {
         return;
     }
-    for (unsigned i = 0; i < ferry_memory_n_blocks(l->memory); i++) {
-        ferry_bitmap_clear(&l->received[i]);
+    for (unsigned i = 0; i < l->listed->len; i++) {
+        ferry_bitmap_clear(&listed(l, i)->written);
+        ferry_bitmap_clear(&listed(l, i)->named);
     }
-    g_free(l->received);
-    g_free(l->listed);
-    g_array_unref(l->ours);
+    g_array_unref(l->listed);
     g_free(l);
 }

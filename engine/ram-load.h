@@ -1,23 +1,45 @@
-/* The ram section on its way in: the peer's block list matched with ours, then its pages. */
+/* The ram section on its way in: the peer's block list matched with ours, then its pages. Pages may
+ * come on main and on other channels at once, each channel with a thread of its own. */
 #pragma once
 #include "engine/memory.h"
 #include "protocol/decoder.h"
 
+G_BEGIN_DECLS
+
+typedef struct {
+    uint64_t normal_pages, zero_pages;
+    uint64_t xbzrle_pages, xbzrle_bytes;         /* bytes: as they came */
+    uint64_t compressed_pages, compressed_bytes; /* of COMPRESS_PAGE */
+} FerryRamLoaded;
+
 typedef struct FerryRamLoader FerryRamLoader;
-/* Borrows @memory, which is known zero. */
+/* Borrows @memory, which is known zero; its blocks may be added up to the end of the list. */
 FerryRamLoader *ferry_ram_loader_new(const FerryMemory *memory);
 /* The next entry of the peer's list: FERRY_ENGINE_ERROR_PEER with both sizes unless there is a
  * block of that name and length here. */
-gboolean ferry_ram_loader_block(FerryRamLoader *loader, const FerryStreamEvent *event,
+gboolean ferry_ram_loader_block(FerryRamLoader *loader, const char *idstr, uint64_t used_length,
                                 GError **error);
-/* The list is complete: every block of ours must be in it. */
-gboolean ferry_ram_loader_list_end(FerryRamLoader *loader, GError **error);
-/* PAGE or ZERO of a listed block. The decoder has checked the offset against the listed length,
- * which is the block's. */
-void ferry_ram_loader_page(FerryRamLoader *loader, const FerryStreamEvent *event);
-uint64_t ferry_ram_loader_normal_pages(const FerryRamLoader *loader);
-uint64_t ferry_ram_loader_zero_pages(const FerryRamLoader *loader);
-/* Makes memory zero again wherever a page was put. */
+/* The list is complete: every block of ours must be in it. @page_bits: of the peer's pages. */
+gboolean ferry_ram_loader_list_end(FerryRamLoader *loader, unsigned page_bits, GError **error);
+/* PAGE, ZERO, XBZRLE or COMPRESSED of a listed block. The decoder has checked the offset against
+ * the listed length, which is the block's. Main's thread. */
+gboolean ferry_ram_loader_page(FerryRamLoader *loader, const FerryStreamEvent *event,
+                               GError **error);
+/* Of what came on main. Main's thread. */
+FerryRamLoaded ferry_ram_loader_counts(const FerryRamLoader *loader);
+
+/* Any thread, from the end of the list on. Blocks are numbered as the peer listed them. -1: none of
+ * that name. */
+int ferry_ram_loader_find(const FerryRamLoader *loader, const char *idstr);
+uint64_t ferry_ram_loader_length(const FerryRamLoader *loader, unsigned block);
+/* Where the page is, to be filled now: it counts as received from here on. */
+uint8_t *ferry_ram_loader_claim(FerryRamLoader *loader, unsigned block, uint64_t offset);
+/* The page is all zero, whatever it was. */
+void ferry_ram_loader_zero(FerryRamLoader *loader, unsigned block, uint64_t offset);
+
+/* Makes memory zero again wherever a page was put. No other thread may put one any more. */
 void ferry_ram_loader_discard(FerryRamLoader *loader);
 void ferry_ram_loader_free(FerryRamLoader *loader);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRamLoader, ferry_ram_loader_free)
+
+G_END_DECLS

@@ -52,11 +52,13 @@ static void drain(Ends *e)
         FerryDecode step;
         while ((step = ferry_decoder_step(e->decoder, &event, &error)) == FERRY_DECODE_EVENT) {
             if (event.type == FERRY_STREAM_RAM_BLOCK) {
-                cr_assert(ferry_ram_loader_block(e->loader, &event, &error), "%s", error->message);
+                cr_assert(ferry_ram_loader_block(e->loader, event.block.idstr,
+                                                 event.block.used_length, &error),
+                          "%s", error->message);
             } else if (event.type == FERRY_STREAM_RAM_LIST_END) {
-                cr_assert(ferry_ram_loader_list_end(e->loader, &error));
+                cr_assert(ferry_ram_loader_list_end(e->loader, 12, &error));
             } else if (event.type == FERRY_STREAM_PAGE || event.type == FERRY_STREAM_ZERO) {
-                ferry_ram_loader_page(e->loader, &event);
+                cr_assert(ferry_ram_loader_page(e->loader, &event, &error));
             } else if (event.type == FERRY_STREAM_ROUND_END) {
                 e->sections[event.section - FERRY_SECTION_START]++;
             }
@@ -110,8 +112,8 @@ Test(ram, arrives_as_it_was_sent)
     FerryRamCounts counts = ferry_ram_sender_counts(s);
     cr_expect_eq(counts.normal_pages, 400 + 1 + 1);
     cr_expect_eq(counts.zero_pages, 200 + 599 + 1);
-    cr_expect_eq(ferry_ram_loader_normal_pages(e.loader), counts.normal_pages);
-    cr_expect_eq(ferry_ram_loader_zero_pages(e.loader), counts.zero_pages);
+    cr_expect_eq(ferry_ram_loader_counts(e.loader).normal_pages, counts.normal_pages);
+    cr_expect_eq(ferry_ram_loader_counts(e.loader).zero_pages, counts.zero_pages);
 
     ferry_ram_loader_discard(e.loader);
     for (size_t i = 0; i < sizeof to; i++) {
@@ -143,12 +145,9 @@ ParameterizedTest(Row *row, ram, a_list_that_does_not_fit_is_refused)
     g_autoptr(FerryMemory) memory = blocks(to);
     g_autoptr(FerryRamLoader) loader = ferry_ram_loader_new(memory);
     g_autoptr(GError) error = NULL;
-    FerryStreamEvent event = {
-        .type = FERRY_STREAM_RAM_BLOCK, .block = {.idstr = row->idstr, .used_length = row->length}
-    };
-    gboolean ok = ferry_ram_loader_block(loader, &event, &error);
+    gboolean ok = ferry_ram_loader_block(loader, row->idstr, row->length, &error);
     cr_expect_eq(ok, row->complaint[0] == '\0');
     cr_expect(ok || strstr(error->message, row->complaint), "%s", error ? error->message : "");
     g_clear_error(&error);
-    cr_expect_not(ferry_ram_loader_list_end(loader, &error), "one block of ours is not listed");
+    cr_expect_not(ferry_ram_loader_list_end(loader, 12, &error), "one block of ours is not listed");
 }

@@ -1,0 +1,75 @@
+/* What the files of the destination share: destination.c reads and dispatches, destination-guest.c
+ * compares with the guest, destination-handover.c decides who owns it. */
+#pragma once
+#include <pthread.h>
+#include "engine/destination.h"
+#include "engine/guest-private.h"
+#include "engine/ram-load.h"
+#include "protocol/decoder.h"
+#include "protocol/return-path.h"
+
+G_BEGIN_DECLS
+
+#define FERRY_DESTINATION_READ (256u << 10) /* stays in the cache between the kernel and us */
+
+typedef enum { RECEIVING, LOADED, OWNER, ABORTED, UNSURE } FerryDestinationState;
+enum { OWNER_NOBODY, OWNER_CANCELLED, OWNER_HERE };
+
+struct FerryDestination {
+    FerryGuest *guest;
+    FerryChannel *channel;
+    FerryInterrupt *interrupt;
+    FerryDestinationOptions options;
+    uint64_t timeout_ns;
+
+    gint owner;           /* atomic */
+    pthread_mutex_t lock; /* progress */
+    FerryProgress progress;
+
+    FerryDestinationState state;
+    FerryDecoder *decoder;
+    FerryRamLoader *ram;
+    unsigned page_bits;
+    const FerryStrangerOps *stranger; /* NULL: a guest that runs here */
+    void *stranger_self;
+    GArray *strange_blocks; /* StrangeBlock: listed, and not memory yet */
+    char *machine;          /* the source's */
+    char *description;      /* of a stranger */
+    size_t description_length;
+    gboolean *loaded; /* per device of the guest */
+    gboolean return_path, is_ferry, was_running, globalstate;
+    gboolean offered; /* LOADED is said: GO may come */
+    uint64_t begin_ns, published_ns;
+    uint64_t heard_ns, heard_bytes; /* when the source last got on, and how far it was then */
+    uint8_t buffer[FERRY_DESTINATION_READ];
+};
+
+gboolean ferry_destination_fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+gboolean ferry_destination_is_cancelled(FerryDestination *d, GError **error);
+void ferry_destination_publish(FerryDestination *d, FerryPhase phase, gboolean notify);
+gboolean ferry_destination_say(FerryDestination *d, FerryReturnType type, uint32_t value,
+                               uint64_t progress_ns, GError **error);
+/* Reads once and performs what that brought. */
+gboolean ferry_destination_receive(FerryDestination *d, GError **error);
+
+/* destination-guest.c: what the stream says of the guest. */
+GArray *ferry_destination_strange_blocks_new(void);
+gboolean ferry_destination_take_configuration(FerryDestination *d, const FerryConfiguration *c,
+                                              GError **error);
+gboolean ferry_destination_take_block(FerryDestination *d, const FerryStreamEvent *e,
+                                      GError **error);
+gboolean ferry_destination_take_list_end(FerryDestination *d, GError **error);
+gboolean ferry_destination_take_device(FerryDestination *d, const FerryStreamEvent *e,
+                                       GError **error);
+/* Everything was received; is it everything? */
+gboolean ferry_destination_take_end(FerryDestination *d, const char *description, size_t length,
+                                    GError **error);
+
+/* destination-handover.c. */
+gboolean ferry_destination_take_ping(FerryDestination *d, uint32_t value, GError **error);
+/* From LOADED to OWNER, with whatever the source has to say about it. */
+gboolean ferry_destination_hand_over(FerryDestination *d, GError **error);
+/* The last words after a failure; the error that the caller sees. Takes *happened. */
+void ferry_destination_give_up(FerryDestination *d, GError **happened, GError **error);
+
+G_END_DECLS
