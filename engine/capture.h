@@ -15,6 +15,7 @@ typedef struct {
                           * or not at all; NULL: none */
     const char *ram_dir; /* one file per RAM block, there from the beginning; NULL: none. Blocks
                           * named "/rom@etc/x" become "rom@etc%2Fx": "/" is "%2F", "%" is "%25" */
+    unsigned page_bits;  /* of a source that does not say; 0 = 12 (x86) */
 } FerryCaptureOptions;
 
 typedef struct FerryCapture FerryCapture;
