@@ -165,9 +165,6 @@ FerryDecoderStep ferry_decoder_bad(FerryDecoder *d, uint64_t at, FerryProtocolEr
 /* The same with an error that says all; takes @error. */
 FerryDecoderStep ferry_decoder_fail(FerryDecoder *d, GError *error);
 
-/* UTF-8, not empty, no control characters: fit for a message. */
-gboolean ferry_name_valid(const uint8_t *name, size_t n);
-
 /* A START or FULL header at @p. */
 typedef struct {
     uint32_t section_id, instance_id, version_id;

@@ -110,16 +110,6 @@ FerryDecoderStep ferry_decoder_fail(FerryDecoder *d, GError *error)
     return STEP_BAD;
 }
 
-gboolean ferry_name_valid(const uint8_t *name, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (name[i] < 0x20 || name[i] == 0x7f) {
-            return FALSE;
-        }
-    }
-    return n > 0 && g_utf8_validate((const char *)name, (gssize)n, NULL);
-}
-
 FerryFit ferry_long_header_fit(const uint8_t *p, size_t n, FerryLongHeader *out)
 {
     if (n < 6) {

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <json-glib/json-glib.h>
-#include "protocol/stream.h"
+#include "protocol/decoder-private.h"
 
 /* json-glib recurses and builds a tree, so what it is given is bounded first. A pc with one vCPU
  * has a description of 100 KB and about 5000 values, nested 12 deep. */
@@ -206,6 +206,10 @@ static gboolean add_device(FerryDescription *d, JsonObject *object, GError **err
     if (!name || strlen(name) > FERRY_IDSTR_MAX ||
         !get_number(object, "instance_id", G_MAXUINT32, &instance)) {
         return refuse(error, "a device without name or instance_id");
+    }
+    /* Escapes let a parser make bytes that the text itself could not hold. */
+    if (!ferry_name_valid((const uint8_t *)name, strlen(name))) {
+        return refuse(error, "a device's name is empty or not text");
     }
     if (!add_body(object, &device.body_bytes, error)) {
         g_prefix_error(error, "device '%s': ", name);

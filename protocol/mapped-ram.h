@@ -20,10 +20,12 @@ typedef struct {
 
 void ferry_mapped_header_encode(const FerryMappedHeader *header,
                                 uint8_t out[static FERRY_MAPPED_HEADER_SIZE]);
-/* @at: where in the file @bytes are; @used_length of the block. Checked: version, page size (must
- * be
- * @page_size), bitmap right behind the header, pages behind the bitmap and whole pages aligned, no
- * sum that wraps. That it ends inside the file is the caller's to judge. */
+/* Where QEMU puts things, for a header that stands at @at in the file. */
+FerryMappedHeader ferry_mapped_header_place(uint64_t at, uint64_t used_length, uint64_t page_size);
+/* @at: where in the file @bytes are. Checked: version, page size (must be @page_size), the bitmap
+ * right behind the header, the pages behind the bitmap and aligned to a page, no sum beyond what a
+ * file can hold. So no two blocks of a list can overlap. That they end inside the file is the
+ * caller's to judge. */
 gboolean ferry_mapped_header_decode(const uint8_t bytes[static FERRY_MAPPED_HEADER_SIZE],
                                     uint64_t at, uint64_t used_length, uint64_t page_size,
                                     FerryMappedHeader *out_header, GError **error);

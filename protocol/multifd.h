@@ -27,13 +27,15 @@ typedef struct {
 
 void ferry_multifd_hello_encode(const FerryMultifdHello *hello,
                                 uint8_t out[static FERRY_MULTIFD_HELLO_SIZE]);
-/* Magic, version and reserved bytes are checked; id and uuid are the caller's to judge. */
+/* Magic (FERRY_PROTOCOL_ERROR_MAGIC), version and reserved bytes are checked; id and uuid are the
+ * caller's to judge. */
 gboolean ferry_multifd_hello_decode(const uint8_t bytes[static FERRY_MULTIFD_HELLO_SIZE],
                                     FerryMultifdHello *out_hello, GError **error);
 
 #define FERRY_MULTIFD_SYNC 0x01u
 #define FERRY_MULTIFD_DEVICE_STATE 0x40u
 const char *ferry_multifd_method_name(FerryMultifdMethod method); /* "none", "zlib", ... */
+/* FALSE: there is none of that name. */
 gboolean ferry_multifd_method_find(const char *name, FerryMultifdMethod *out_method);
 
 /* Pages that one packet may hold, and the size of its header, for pages of 1 << @page_bits. */
@@ -49,16 +51,15 @@ static inline size_t ferry_multifd_header_size(unsigned page_bits)
 
 typedef struct {
     FerryMultifdMethod method;
-    gboolean
-        sync; /* the channel stops here until the barrier on main; also on data (QEMU <= 8.2) */
+    gboolean sync; /* the channel stops here until main's barrier; also on data (QEMU <= 8.2) */
     uint32_t normal_pages, zero_pages; /* with content; all zero. Both 0: no block, no offsets */
     uint32_t payload_bytes;            /* next_packet_size as sent; see the traps in decode */
     uint64_t packet_num;               /* a counter over all channels; nobody relies on it */
     char idstr[FERRY_IDSTR_MAX + 1];
 } FerryMultifdPacket;
 
-/* @offsets: normal_pages, then zero_pages. Unused bytes are zero; a packet without pages has
- * pages_alloc 0. Returns ferry_multifd_header_size(). */
+/* @offsets: normal_pages, then zero_pages. QEMU 9.2.0 misreads SYNC on a packet with pages. Unused
+ * bytes are zero; a packet without pages has pages_alloc 0. Returns ferry_multifd_header_size(). */
 size_t ferry_multifd_packet_encode(const FerryMultifdPacket *packet, const uint64_t *offsets,
                                    unsigned page_bits, uint8_t *out);
 /* @bytes is ferry_multifd_header_size() long; @out_offsets has room for

@@ -124,3 +124,13 @@ const char *ferry_command_name(unsigned id)
 
     return id < G_N_ELEMENTS(names) ? names[id] : "unknown";
 }
+
+gboolean ferry_name_valid(const uint8_t *name, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (name[i] < 0x20 || name[i] == 0x7f) {
+            return FALSE;
+        }
+    }
+    return n > 0 && g_utf8_validate((const char *)name, (gssize)n, NULL);
+}

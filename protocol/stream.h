@@ -106,4 +106,7 @@ size_t ferry_end_encode(uint32_t length, uint8_t out[static FERRY_DESCRIPTION_HE
 /* "ping", "packaged", ... for messages; "unknown" otherwise. */
 const char *ferry_command_name(unsigned id);
 
+/* Whether a name from a peer is fit for a message: UTF-8, not empty, no control characters. */
+gboolean ferry_name_valid(const uint8_t *name, size_t n);
+
 G_END_DECLS
