@@ -139,6 +139,7 @@ gboolean ferry_migration_set_capabilities(FerryMigration *m, const FerrySetting 
     for (unsigned i = 0; ok && i < n; i++) {
         ok = ferry_settings_set_capability(&next, settings[i].name, settings[i].number != 0, error);
     }
+    ok = ok && ferry_settings_check_capabilities(&next, error);
     if (ok) {
         m->settings = next;
     }

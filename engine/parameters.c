@@ -1,14 +1,24 @@
 #include "engine/parameters.h"
 #include <stddef.h>
 #include <string.h>
+#include "engine/compress.h"
+#include "protocol/ram.h"
 
 /* Who may set a parameter. */
 typedef enum {
     LIMIT, /* at any time */
     BUILT, /* while no migration runs */
     FIXED, /* QEMU's, for something that is not built yet: listed, and only its default is taken */
+    OLD,   /* as BUILT, and not listed: QEMU removed it in 9.1 */
     GONE,  /* as FIXED, and not listed: QEMU removed it in 9.1 */
 } Kind;
+
+/* One of the words that a TEXT may be; the field has its value. */
+typedef struct {
+    const char *word; /* NULL ends the list */
+    uint64_t value;
+    gboolean built;
+} Choice;
 
 typedef struct {
     const char *name;
@@ -18,30 +28,53 @@ typedef struct {
     const char *text;                  /* the default of a TEXT */
     size_t field;                      /* in FerrySettings; LIMIT and BUILT only */
     const char *unit;
+    const Choice *choices; /* NULL: any text */
 } Spec;
 
 #define FIELD(member) offsetof(FerrySettings, member)
 #define BYTES_MAX ((uint64_t)INT64_MAX /* what JSON carries */)
 #define NUMBER(name, kind, default, minimum, maximum, member, unit)                                \
     {                                                                                              \
-        name, FERRY_PARAMETER_NUMBER, kind, default, minimum, maximum, NULL, FIELD(member), unit   \
+        name, FERRY_PARAMETER_NUMBER, kind, default, minimum, maximum, NULL, FIELD(member), unit,  \
+            NULL                                                                                   \
     }
 #define TEXT(name, default, member)                                                                \
     {                                                                                              \
-        name, FERRY_PARAMETER_TEXT, BUILT, 0, 0, 0, default, FIELD(member), NULL                   \
+        name, FERRY_PARAMETER_TEXT, BUILT, 0, 0, 0, default, FIELD(member), NULL, NULL             \
     }
 #define FIXED_NUMBER(name, kind, default)                                                          \
     {                                                                                              \
-        name, FERRY_PARAMETER_NUMBER, kind, default, default, default, NULL, 0, NULL               \
+        name, FERRY_PARAMETER_NUMBER, kind, default, default, default, NULL, 0, NULL, NULL         \
     }
 #define FIXED_BOOL(name, kind, default)                                                            \
     {                                                                                              \
-        name, FERRY_PARAMETER_BOOL, kind, default, default, default, NULL, 0, NULL                 \
+        name, FERRY_PARAMETER_BOOL, kind, default, default, default, NULL, 0, NULL, NULL           \
     }
 #define FIXED_TEXT(name, default)                                                                  \
     {                                                                                              \
-        name, FERRY_PARAMETER_TEXT, FIXED, 0, 0, 0, default, 0, NULL                               \
+        name, FERRY_PARAMETER_TEXT, FIXED, 0, 0, 0, default, 0, NULL, NULL                         \
     }
+
+#define CHOICE(name, kind, default, choices, member)                                               \
+    {                                                                                              \
+        name, FERRY_PARAMETER_TEXT, kind, default, 0, 0, NULL, FIELD(member), NULL, choices        \
+    }
+
+static const Choice compressions[] = {
+    {"none",   FERRY_MULTIFD_NONE,   TRUE },
+    {"zlib",   FERRY_MULTIFD_ZLIB,   TRUE },
+    {"zstd",   FERRY_MULTIFD_ZSTD,   TRUE },
+    {"qpl",    FERRY_MULTIFD_QPL,    FALSE},
+    {"uadk",   FERRY_MULTIFD_UADK,   FALSE},
+    {"qatzip", FERRY_MULTIFD_QATZIP, FALSE},
+    {NULL,     0,                    FALSE},
+};
+static const Choice zero_pages[] = {
+    {"none",    FERRY_ZERO_PAGES_NONE,    TRUE },
+    {"legacy",  FERRY_ZERO_PAGES_LEGACY,  TRUE },
+    {"multifd", FERRY_ZERO_PAGES_MULTIFD, TRUE },
+    {NULL,      0,                        FALSE},
+};
 
 static const Spec specs[] = {
     NUMBER("max-bandwidth", LIMIT, 128u << 20, 0, BYTES_MAX, max_bandwidth, "bytes/s"),
@@ -63,12 +96,15 @@ static const Spec specs[] = {
     FIXED_NUMBER("announce-rounds", FIXED, 5),
     FIXED_NUMBER("announce-step", FIXED, 100),
     FIXED_BOOL("cpu-throttle-tailslow", FIXED, FALSE),
-    FIXED_NUMBER("multifd-channels", FIXED, 2),
-    FIXED_TEXT("multifd-compression", "none"),
-    FIXED_NUMBER("multifd-zlib-level", FIXED, 1),
-    FIXED_NUMBER("multifd-zstd-level", FIXED, 1),
+    NUMBER("multifd-channels", BUILT, 2, 1, FERRY_MULTIFD_CHANNELS_MAX, multifd_channels,
+           "channels"),
+    CHOICE("multifd-compression", BUILT, FERRY_MULTIFD_NONE, compressions, multifd_compression),
+    NUMBER("multifd-zlib-level", BUILT, 1, 0, FERRY_ZLIB_LEVEL_MAX, multifd_zlib_level, "(level)"),
+    NUMBER("multifd-zstd-level", BUILT, 1, 0, FERRY_ZSTD_LEVEL_MAX, multifd_zstd_level, "(level)"),
+    CHOICE("zero-page-detection", BUILT, FERRY_ZERO_PAGES_MULTIFD, zero_pages, zero_pages),
+    NUMBER("xbzrle-cache-size", BUILT, 64u << 20, FERRY_PAGE_SIZE, 1ull << 62, xbzrle_cache_size,
+           "bytes"),
     FIXED_NUMBER("multifd-qatzip-level", FIXED, 1),
-    FIXED_NUMBER("xbzrle-cache-size", FIXED, 64u << 20),
     FIXED_NUMBER("max-postcopy-bandwidth", FIXED, 0),
     FIXED_TEXT("tls-creds", ""),
     FIXED_TEXT("tls-hostname", ""),
@@ -78,7 +114,7 @@ static const Spec specs[] = {
     FIXED_NUMBER("vcpu-dirty-limit", FIXED, 1),
     FIXED_TEXT("mode", "normal"),
     FIXED_BOOL("direct-io", FIXED, FALSE),
-    FIXED_NUMBER("compress-level", GONE, 1),
+    NUMBER("compress-level", OLD, 1, 0, FERRY_ZLIB_LEVEL_MAX, compress_level, "(level)"),
     FIXED_NUMBER("compress-threads", GONE, 8),
     FIXED_NUMBER("decompress-threads", GONE, 2),
     FIXED_BOOL("compress-wait-thread", GONE, TRUE),
@@ -99,16 +135,16 @@ static const Capability capabilities[] = {
     {"auto-converge",           TRUE,  FALSE, FIELD(auto_converge)          },
     {"pause-before-switchover", TRUE,  FALSE, FIELD(pause_before_switchover)},
     {"x-ferry-verify",          TRUE,  FALSE, FIELD(verify)                 },
-    {"multifd",                 FALSE, FALSE, 0                             },
-    {"xbzrle",                  FALSE, FALSE, 0                             },
-    {"compress",                FALSE, FALSE, 0                             },
+    {"multifd",                 TRUE,  FALSE, FIELD(multifd)                },
+    {"xbzrle",                  TRUE,  FALSE, FIELD(xbzrle)                 },
+    {"compress",                TRUE,  FALSE, FIELD(compress)               },
     {"postcopy-ram",            FALSE, FALSE, 0                             },
     {"postcopy-blocktime",      FALSE, FALSE, 0                             },
     {"postcopy-preempt",        FALSE, FALSE, 0                             },
     {"rdma-pin-all",            FALSE, FALSE, 0                             },
-    {"mapped-ram",              FALSE, FALSE, 0                             },
-    {"validate-uuid",           FALSE, FALSE, 0                             },
-    {"switchover-ack",          FALSE, FALSE, 0                             },
+    {"mapped-ram",              TRUE,  FALSE, FIELD(mapped_ram)             },
+    {"validate-uuid",           TRUE,  FALSE, FIELD(validate_uuid)          },
+    {"switchover-ack",          TRUE,  FALSE, FIELD(switchover_ack)         },
     {"zero-copy-send",          FALSE, FALSE, 0                             },
     {"x-colo",                  FALSE, FALSE, 0                             },
     {"block",                   FALSE, FALSE, 0                             },
@@ -131,7 +167,12 @@ static char *text_of(const FerrySettings *settings, const Spec *spec)
     return (char *)settings + spec->field;
 }
 
-static gboolean has_field(const Spec *spec) { return spec->kind == LIMIT || spec->kind == BUILT; }
+static gboolean has_field(const Spec *spec) { return spec->kind != FIXED && spec->kind != GONE; }
+
+static gboolean is_free_text(const Spec *spec)
+{
+    return spec->type == FERRY_PARAMETER_TEXT && spec->choices == NULL;
+}
 
 static const Spec *find_spec(const char *name)
 {
@@ -150,7 +191,7 @@ void ferry_settings_init(FerrySettings *settings)
         if (!has_field(&specs[i])) {
             continue;
         }
-        if (specs[i].type == FERRY_PARAMETER_TEXT) {
+        if (is_free_text(&specs[i])) {
             g_strlcpy(text_of(settings, &specs[i]), specs[i].text, FERRY_SETTING_TEXT_MAX);
         } else {
             *number_of(settings, &specs[i]) = specs[i].number;
@@ -211,6 +252,22 @@ gboolean ferry_settings_set_capability(FerrySettings *settings, const char *name
     return refuse(error, "Parameter 'capability' does not accept value '%s'", name);
 }
 
+static gboolean clash(gboolean both, const char *one, const char *other, GError **error)
+{
+    return both ? refuse(error, "%s is not compatible with %s", one, other) : TRUE;
+}
+
+gboolean ferry_settings_check_capabilities(const FerrySettings *s, GError **error)
+{
+    if (s->switchover_ack && !s->return_path) {
+        return refuse(error, "Capability 'switchover-ack' requires capability 'return-path'");
+    }
+    return clash(s->multifd && s->xbzrle, "Multifd", "xbzrle", error) &&
+           clash(s->multifd && s->compress, "Multifd", "compress", error) &&
+           clash(s->mapped_ram && s->xbzrle, "Mapped-ram", "xbzrle", error) &&
+           clash(s->mapped_ram && s->compress, "Mapped-ram", "compress", error);
+}
+
 gboolean ferry_settings_nth_capability(const FerrySettings *settings, unsigned index,
                                        const char **out_name, gboolean *out_on)
 {
@@ -249,11 +306,28 @@ static gboolean set_number(FerrySettings *settings, const Spec *spec, uint64_t n
                       " to %" G_GUINT64_FORMAT " %s",
                       spec->name, spec->minimum, spec->maximum, spec->unit);
     }
-    if (spec->field == FIELD(dirty_chunk_bytes) && (number & (number - 1)) != 0) {
+    if ((spec->field == FIELD(dirty_chunk_bytes) || spec->field == FIELD(xbzrle_cache_size)) &&
+        (number & (number - 1)) != 0) {
         return refuse(error, "Parameter '%s' expects a power of two", spec->name);
     }
     *number_of(settings, spec) = number;
     return TRUE;
+}
+
+static gboolean set_choice(FerrySettings *settings, const Spec *spec, const char *word,
+                           GError **error)
+{
+    for (const Choice *c = spec->choices; c->word != NULL; c++) {
+        if (strcmp(c->word, word) != 0) {
+            continue;
+        }
+        if (!c->built) {
+            return refuse(error, "Parameter '%s': '%s' is not built yet", spec->name, word);
+        }
+        *number_of(settings, spec) = c->value;
+        return TRUE;
+    }
+    return refuse(error, "Parameter '%s' does not accept value '%s'", spec->name, word);
 }
 
 gboolean ferry_settings_set_parameter(FerrySettings *settings, const char *name, uint64_t number,
@@ -280,6 +354,9 @@ gboolean ferry_settings_set_parameter(FerrySettings *settings, const char *name,
     if (spec->type != FERRY_PARAMETER_TEXT) {
         return set_number(settings, spec, number, error);
     }
+    if (spec->choices != NULL) {
+        return set_choice(settings, spec, text, error);
+    }
     if (!check_text(spec, text, error)) {
         return FALSE;
     }
@@ -298,17 +375,29 @@ gboolean ferry_settings_check(const FerrySettings *settings, GError **error)
     return TRUE;
 }
 
+static const char *word_of(const FerrySettings *settings, const Spec *spec)
+{
+    const Choice *c = spec->choices;
+
+    while (c->value != *number_of(settings, spec)) {
+        c++;
+    }
+    return c->word;
+}
+
 gboolean ferry_settings_nth_parameter(const FerrySettings *settings, unsigned index,
                                       FerryParameter *out_parameter)
 {
     const Spec *spec = index < G_N_ELEMENTS(specs) ? &specs[index] : NULL;
 
-    if (spec == NULL || spec->kind == GONE) { /* those stand at the end */
+    if (spec == NULL || spec->kind >= OLD) { /* those stand at the end */
         return FALSE;
     }
     *out_parameter = (FerryParameter){
         .name = spec->name, .type = spec->type, .minimum = spec->minimum, .maximum = spec->maximum};
-    if (spec->type == FERRY_PARAMETER_TEXT) {
+    if (spec->choices != NULL) {
+        g_strlcpy(out_parameter->text, word_of(settings, spec), sizeof out_parameter->text);
+    } else if (spec->type == FERRY_PARAMETER_TEXT) {
         g_strlcpy(out_parameter->text, has_field(spec) ? text_of(settings, spec) : spec->text,
                   sizeof out_parameter->text);
     } else {

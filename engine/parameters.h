@@ -12,11 +12,18 @@ typedef struct {
     gboolean return_path; /* use the way back where the medium has one */
     gboolean return_path_asked;
     gboolean events, auto_converge, pause_before_switchover, verify;
+    /* How pages travel; both sides must be told of the same multifd and mapped-ram. */
+    gboolean multifd, xbzrle, compress, mapped_ram, validate_uuid, switchover_ack;
     /* Parameters; bandwidths are bytes/s, 0 = none or measured. */
     uint64_t max_bandwidth, downtime_limit_ms, avail_switchover_bandwidth;
     uint64_t throttle_trigger_threshold, cpu_throttle_initial, cpu_throttle_increment;
     uint64_t max_cpu_throttle;
     uint64_t io_timeout_ms, dirty_chunk_bytes;
+    uint64_t multifd_channels, multifd_zlib_level, multifd_zstd_level;
+    uint64_t multifd_compression; /* a FerryMultifdMethod */
+    uint64_t zero_pages;          /* a FerryZeroPages */
+    uint64_t xbzrle_cache_size;   /* bytes */
+    uint64_t compress_level;
     char policy[FERRY_SETTING_TEXT_MAX];
     char record[FERRY_SETTING_TEXT_MAX]; /* path of the handover record, "" = none */
     char fault[FERRY_SETTING_TEXT_MAX];  /* see ferry_fault_parse, "" = none */
@@ -28,6 +35,8 @@ void ferry_settings_get_limits(const FerrySettings *settings, FerryLimits *out_l
 /* Errors are FERRY_ENGINE_ERROR_REFUSED and name what was refused; @settings is then unchanged. */
 gboolean ferry_settings_set_capability(FerrySettings *settings, const char *name, gboolean on,
                                        GError **error);
+/* What must hold between capabilities; to be asked after the last of several was set. */
+gboolean ferry_settings_check_capabilities(const FerrySettings *settings, GError **error);
 /* FALSE behind the last. */
 gboolean ferry_settings_nth_capability(const FerrySettings *settings, unsigned index,
                                        const char **out_name, gboolean *out_on);

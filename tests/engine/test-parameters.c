@@ -49,14 +49,39 @@ ParameterizedTestParameters(parameters, keep_their_range)
         {"x-ferry-fault",              0,                       "cut,both,1",     FALSE, FALSE},
         {"x-ferry-fault",              0,                       "burn,read,1",    FALSE, FALSE},
         {"x-ferry-fault",              0,                       "flip,read,-1",   FALSE, FALSE},
-        {"multifd-channels",           2,                       "",               FALSE, TRUE },
-        {"multifd-channels",           4,                       "",               FALSE, FALSE},
+        {"multifd-channels",           0,                       "",               FALSE, FALSE},
+        {"multifd-channels",           1,                       "",               FALSE, TRUE },
+        {"multifd-channels",           255,                     "",               FALSE, TRUE },
+        {"multifd-channels",           256,                     "",               FALSE, FALSE},
+        {"multifd-channels",           4,                       "",               TRUE,  FALSE},
         {"multifd-compression",        0,                       "none",           FALSE, TRUE },
-        {"multifd-compression",        0,                       "zstd",           FALSE, FALSE},
+        {"multifd-compression",        0,                       "zlib",           FALSE, TRUE },
+        {"multifd-compression",        0,                       "zstd",           FALSE, TRUE },
+        {"multifd-compression",        0,                       "zstd",           TRUE,  FALSE},
+        {"multifd-compression",        0,                       "qpl",            FALSE, FALSE},
+        {"multifd-compression",        0,                       "uadk",           FALSE, FALSE},
+        {"multifd-compression",        0,                       "qatzip",         FALSE, FALSE},
+        {"multifd-compression",        0,                       "lz4",            FALSE, FALSE},
+        {"multifd-zlib-level",         0,                       "",               FALSE, TRUE },
+        {"multifd-zlib-level",         9,                       "",               FALSE, TRUE },
+        {"multifd-zlib-level",         10,                      "",               FALSE, FALSE},
+        {"multifd-zstd-level",         0,                       "",               FALSE, TRUE },
+        {"multifd-zstd-level",         20,                      "",               FALSE, TRUE },
+        {"multifd-zstd-level",         21,                      "",               FALSE, FALSE},
+        {"multifd-qatzip-level",       2,                       "",               FALSE, FALSE},
+        {"zero-page-detection",        0,                       "none",           FALSE, TRUE },
+        {"zero-page-detection",        0,                       "legacy",         FALSE, TRUE },
+        {"zero-page-detection",        0,                       "multifd",        FALSE, TRUE },
+        {"zero-page-detection",        0,                       "always",         FALSE, FALSE},
+        {"xbzrle-cache-size",          4095,                    "",               FALSE, FALSE},
+        {"xbzrle-cache-size",          4096,                    "",               FALSE, TRUE },
+        {"xbzrle-cache-size",          5000000,                 "",               FALSE, FALSE},
+        {"xbzrle-cache-size",          1ull << 40,              "",               FALSE, TRUE },
+        {"compress-level",             9,                       "",               FALSE, TRUE },
+        {"compress-level",             10,                      "",               FALSE, FALSE},
+        {"compress-threads",           4,                       "",               FALSE, FALSE},
         {"tls-creds",                  0,                       "",               FALSE, TRUE },
         {"tls-creds",                  0,                       "tls0",           FALSE, FALSE},
-        {"compress-level",             1,                       "",               FALSE, TRUE },
-        {"compress-level",             9,                       "",               FALSE, FALSE},
         {"no-such-parameter",          0,                       "",               FALSE, FALSE},
     };
     return cr_make_param_array(Row, rows, G_N_ELEMENTS(rows));
@@ -168,10 +193,14 @@ ParameterizedTestParameters(capabilities, not_built_yet_are_refused_by_name)
         {"return-path",             FALSE, TRUE },
         {"x-ferry-verify",          TRUE,  TRUE },
         {"multifd",                 FALSE, TRUE },
-        {"multifd",                 TRUE,  FALSE},
-        {"xbzrle",                  TRUE,  FALSE},
+        {"multifd",                 TRUE,  TRUE },
+        {"xbzrle",                  TRUE,  TRUE },
+        {"compress",                TRUE,  TRUE },
+        {"mapped-ram",              TRUE,  TRUE },
+        {"validate-uuid",           TRUE,  TRUE },
+        {"switchover-ack",          TRUE,  TRUE },
         {"postcopy-ram",            TRUE,  FALSE},
-        {"mapped-ram",              TRUE,  FALSE},
+        {"rdma-pin-all",            TRUE,  FALSE},
         {"zero-copy-send",          TRUE,  FALSE},
         {"no-such-capability",      TRUE,  FALSE},
         {"no-such-capability",      FALSE, FALSE},
@@ -213,4 +242,68 @@ Test(capabilities, only_the_return_path_is_on_by_itself)
         cr_expect_eq(on, strcmp(name, "return-path") == 0, "%s", name);
     }
     cr_expect_not(settings.return_path_asked);
+}
+
+typedef struct {
+    char on[3][20];
+    char refusal[32]; /* "": they go together */
+} TogetherRow;
+
+ParameterizedTestParameters(capabilities, that_exclude_each_other)
+{
+    static TogetherRow rows[] = {
+        {{"multifd", "xbzrle"},                          "xbzrle"  },
+        {{"multifd", "compress"},                        "compress"},
+        {{"mapped-ram", "xbzrle"},                       "xbzrle"  },
+        {{"mapped-ram", "compress"},                     "compress"},
+        {{"mapped-ram", "multifd"},                      ""        },
+        {{"xbzrle", "compress"},                         ""        },
+        {{"switchover-ack", "validate-uuid", "multifd"}, ""        },
+    };
+    return cr_make_param_array(TogetherRow, rows, G_N_ELEMENTS(rows));
+}
+
+ParameterizedTest(TogetherRow *row, capabilities, that_exclude_each_other)
+{
+    g_autoptr(GError) error = NULL;
+    FerrySettings settings;
+    gboolean together;
+
+    ferry_settings_init(&settings);
+    for (unsigned i = 0; i < G_N_ELEMENTS(row->on) && row->on[i][0] != '\0'; i++) {
+        cr_assert(ferry_settings_set_capability(&settings, row->on[i], TRUE, NULL));
+    }
+    together = ferry_settings_check_capabilities(&settings, &error);
+    cr_assert_eq(together, row->refusal[0] == '\0', "%s and %s", row->on[0], row->on[1]);
+    if (!together) {
+        cr_expect_neq(strstr(error->message, row->refusal), NULL, "unnamed: %s", error->message);
+    }
+}
+
+Test(capabilities, an_acknowledgement_needs_a_way_back)
+{
+    FerrySettings settings;
+
+    ferry_settings_init(&settings);
+    cr_assert(ferry_settings_set_capability(&settings, "switchover-ack", TRUE, NULL));
+    cr_expect(ferry_settings_check_capabilities(&settings, NULL));
+    cr_assert(ferry_settings_set_capability(&settings, "return-path", FALSE, NULL));
+    cr_expect_not(ferry_settings_check_capabilities(&settings, NULL));
+}
+
+Test(parameters, a_choice_is_listed_by_its_word)
+{
+    FerrySettings settings;
+
+    ferry_settings_init(&settings);
+    cr_expect_str_eq(get(&settings, "multifd-compression").text, "none");
+    cr_expect_str_eq(get(&settings, "zero-page-detection").text, "multifd");
+    cr_assert(
+        ferry_settings_set_parameter(&settings, "multifd-compression", 0, "zstd", FALSE, NULL));
+    cr_assert(
+        ferry_settings_set_parameter(&settings, "zero-page-detection", 0, "none", FALSE, NULL));
+    cr_expect_str_eq(get(&settings, "multifd-compression").text, "zstd");
+    cr_expect_str_eq(get(&settings, "zero-page-detection").text, "none");
+    cr_expect_eq(settings.multifd_compression, FERRY_MULTIFD_ZSTD);
+    cr_expect_eq(settings.zero_pages, FERRY_ZERO_PAGES_NONE);
 }
