@@ -88,7 +88,7 @@ ParameterizedTestParameters(page_codec, refuses)
         {ZSTD_CUT,          "incorrect"                       },
         {ZSTD_TRAILING,     "1 bytes behind a compressed page"},
         {ZSTD_SECOND_FRAME, "bytes behind a compressed page"  },
-        {ZSTD_SKIPPABLE,    "no frame"                        },
+        {ZSTD_SKIPPABLE,    "unknown compression method"      },
         {ZSTD_LONG,         "too small"                       },
         {ZSTD_SHORT,        "is not 4096 bytes"               },
         {ZSTD_CHECKSUM,     "checksum"                        },
