@@ -1,5 +1,6 @@
 #include "protocol/ram.h"
 #include "protocol/wire.h"
+#include "protocol/xbzrle.h"
 
 size_t ferry_ram_header_encode(const FerryRamHeader *h, uint8_t out[static FERRY_RAM_HEADER_MAX])
 {
@@ -8,7 +9,7 @@ size_t ferry_ram_header_encode(const FerryRamHeader *h, uint8_t out[static FERRY
 
     g_assert((h->offset & h->flags) == 0);
     ferry_put_be64(out, h->offset | h->flags);
-    if (kind != FERRY_RAM_PAGE && kind != FERRY_RAM_ZERO) {
+    if (!(kind & (FERRY_RAM_PAGE | FERRY_RAM_ZERO | FERRY_RAM_XBZRLE | FERRY_RAM_COMPRESS_PAGE))) {
         return n; /* about the stream, not about a page */
     }
     if (!(h->flags & FERRY_RAM_CONTINUE)) {
@@ -16,6 +17,14 @@ size_t ferry_ram_header_encode(const FerryRamHeader *h, uint8_t out[static FERRY
     }
     if (kind == FERRY_RAM_ZERO) {
         out[n++] = 0;
+    } else if (kind == FERRY_RAM_XBZRLE) {
+        g_assert(h->length <= G_MAXUINT16);
+        out[n++] = FERRY_XBZRLE_ENCODING;
+        ferry_put_be16(out + n, (uint16_t)h->length);
+        n += 2;
+    } else if (kind == FERRY_RAM_COMPRESS_PAGE) {
+        ferry_put_be32(out + n, h->length);
+        n += 4;
     }
     return n;
 }

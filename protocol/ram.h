@@ -28,13 +28,20 @@ enum {
 typedef struct {
     uint64_t offset; /* MEM_SIZE: total bytes */
     unsigned flags;
-    const char *idstr; /* of PAGE and ZERO without CONTINUE; borrowed */
+    const char *idstr; /* of a page's record without CONTINUE; borrowed */
+    uint32_t length;   /* of the bytes that follow: XBZRLE and COMPRESS_PAGE */
 } FerryRamHeader;
 
-#define FERRY_RAM_HEADER_MAX (8 + 1 + FERRY_IDSTR_MAX + 1) /* ZERO's fill byte included */
+#define FERRY_RAM_HEADER_MAX (8 + 1 + FERRY_IDSTR_MAX + 4) /* with what precedes a page's bytes */
+/* What one compressed page may take, at most: more than any method makes of it. */
+static inline size_t ferry_ram_compressed_max(size_t page_size)
+{
+    return page_size + page_size / 8 + 128;
+}
 #define FERRY_RAM_BLOCK_MAX (1 + FERRY_IDSTR_MAX + 8)
 
-/* The record's header; for ZERO also its fill byte. A PAGE's bytes follow from the caller. */
+/* The record's header, up to where a page's bytes follow from the caller: with ZERO's fill byte,
+ * with the encoding and length of XBZRLE and the length of COMPRESS_PAGE. */
 size_t ferry_ram_header_encode(const FerryRamHeader *h, uint8_t out[static FERRY_RAM_HEADER_MAX]);
 /* One entry of the block list that follows MEM_SIZE. */
 size_t ferry_ram_block_encode(const char *idstr, uint64_t used_length,

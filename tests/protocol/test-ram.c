@@ -55,6 +55,33 @@ Test(ram, continued_page_is_eight_bytes_and_the_page)
     EXPECT_WIRE(out, n, "\xfe\xdc\xba\x98\x76\x54\x30\x28");
 }
 
+/* Bytes of a QEMU 7.2 source. */
+Test(ram, xbzrle_ends_with_its_length)
+{
+    FerryRamHeader h = {
+        .offset = 0x400000, .flags = FERRY_RAM_XBZRLE | FERRY_RAM_CONTINUE, .length = 8};
+    uint8_t out[FERRY_RAM_HEADER_MAX];
+    size_t n = ferry_ram_header_encode(&h, out);
+
+    EXPECT_WIRE(out, n, "\0\0\0\0\0\x40\0\x60\1\0\x8");
+    h = (FerryRamHeader){.flags = FERRY_RAM_XBZRLE, .idstr = "r", .length = 0xffff};
+    n = ferry_ram_header_encode(&h, out);
+    EXPECT_WIRE(out, n, "\0\0\0\0\0\0\0\x40\1r\1\xff\xff");
+}
+
+Test(ram, compressed_page_ends_with_its_length)
+{
+    FerryRamHeader h = {
+        .offset = 0x5000, .flags = FERRY_RAM_COMPRESS_PAGE | FERRY_RAM_CONTINUE, .length = 0x123};
+    uint8_t out[FERRY_RAM_HEADER_MAX];
+    size_t n = ferry_ram_header_encode(&h, out);
+
+    EXPECT_WIRE(out, n, "\0\0\0\0\0\0\x51\x20\0\0\1\x23");
+    h = (FerryRamHeader){.flags = FERRY_RAM_COMPRESS_PAGE, .idstr = "r", .length = 1};
+    n = ferry_ram_header_encode(&h, out);
+    EXPECT_WIRE(out, n, "\0\0\0\0\0\0\1\0\1r\0\0\0\1");
+}
+
 Test(ram, marks_are_bare)
 {
     FerryRamHeader end = {.flags = FERRY_RAM_EOS}, flush = {.flags = FERRY_RAM_MULTIFD_FLUSH};
