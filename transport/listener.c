@@ -14,10 +14,8 @@
 #include "transport/descriptor.h"
 #include "transport/interrupt.h"
 
-enum { MAX_SOCKETS = 8 }; /* addresses of one host name */
-
 struct FerryListenSockets {
-    struct pollfd fds[MAX_SOCKETS + 1]; /* one more: the interrupt of an accept */
+    struct pollfd fds[FERRY_LISTEN_SOCKETS_MAX + 1]; /* one more: the interrupt of an accept */
     int n;
     char *path; /* of the unix socket */
     struct stat made;
@@ -75,7 +73,7 @@ static int listen_at(const struct addrinfo *ai)
 static gboolean listen_at_each(FerryListenSockets *sockets, const struct addrinfo *list, int family,
                                gboolean first_alone, GError **error)
 {
-    for (const struct addrinfo *ai = list; ai != NULL && sockets->n < MAX_SOCKETS;
+    for (const struct addrinfo *ai = list; ai != NULL && sockets->n < FERRY_LISTEN_SOCKETS_MAX;
          ai = ai->ai_next) {
         g_auto(FerryFd) fd = -1;
 
@@ -301,6 +299,15 @@ int ferry_listen_sockets_accept(FerryListenSockets *sockets, const FerryInterrup
             return -1;
         }
     }
+}
+
+unsigned ferry_listen_sockets_poll(const FerryListenSockets *sockets,
+                                   struct pollfd out[static FERRY_LISTEN_SOCKETS_MAX])
+{
+    for (int i = 0; i < sockets->n; i++) {
+        out[i] = (struct pollfd){.fd = sockets->fds[i].fd, .events = POLLIN};
+    }
+    return (unsigned)sockets->n;
 }
 
 void ferry_listen_sockets_free(FerryListenSockets *sockets)

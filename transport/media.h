@@ -1,5 +1,7 @@
 /* One medium each: from an address to a channel or, for sockets, to a listening socket. */
 #pragma once
+#include <poll.h>
+
 #include "transport/transport.h"
 
 G_BEGIN_DECLS
@@ -16,8 +18,16 @@ FerryListenSockets *ferry_listen_sockets_new(const FerryAddress *address, char *
 /* The descriptor of the next connection, or -1. @out_peer (g_free) names the other end. */
 int ferry_listen_sockets_accept(FerryListenSockets *sockets, const FerryInterrupt *interrupt,
                                 uint64_t deadline_ns, char **out_peer, GError **error);
+/* Fills in what to poll for the next connection; how many elements. */
+#define FERRY_LISTEN_SOCKETS_MAX 8 /* addresses of one host name */
+unsigned ferry_listen_sockets_poll(const FerryListenSockets *sockets,
+                                   struct pollfd out[static FERRY_LISTEN_SOCKETS_MAX]);
 /* Removes the unix socket it made, unless another has taken its place. */
 void ferry_listen_sockets_free(FerryListenSockets *sockets);
+
+/* transport.c. NULL: a listener that gives one channel only. *out_options is the listener's. */
+FerryListenSockets *ferry_listener_get_sockets(const FerryListener *listener,
+                                               const FerryTransportOptions **out_options);
 
 /* Parts that connecting and listening share, in socket.c. */
 struct addrinfo;

@@ -181,6 +181,13 @@ FerryListener *ferry_listener_new(const FerryAddress *address, const FerryTransp
 
 const char *ferry_listener_get_uri(const FerryListener *listener) { return listener->uri; }
 
+FerryListenSockets *ferry_listener_get_sockets(const FerryListener *listener,
+                                               const FerryTransportOptions **out_options)
+{
+    *out_options = &listener->options;
+    return listener->sockets;
+}
+
 static FerryChannel *accept_socket(FerryListener *listener, uint64_t deadline_ns, GError **error)
 {
     g_autofree char *peer = NULL;
