@@ -105,47 +105,78 @@ static FerryDecoderStep uuid_subsection(FerryDecoder *d, uint64_t at, size_t n)
     return STEP_ON;
 }
 
-/* Both capabilities that QEMU announces change the block list, so any name is a refusal; an empty
- * list is none. */
+static gboolean is_named(const uint8_t *p, size_t n, const char *name)
+{
+    return n == strlen(name) && memcmp(p, name, n) == 0;
+}
+
+/* QEMU announces those that change the block list; of these only mapped-ram is spoken, and only
+ * where the stream is a file. */
+static FerryDecoderStep take_capability(FerryDecoder *d, uint64_t at, const uint8_t *name, size_t n)
+{
+    FerryConfiguration *c = &d->configuration;
+
+    if (!ferry_name_valid(name, n)) {
+        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
+                                 "configuration: a capability's name is not text");
+    }
+    if (!is_named(name, n, FERRY_CAPABILITY_MAPPED_RAM)) {
+        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
+                                 "capability '%.*s' is not supported", (int)n, (const char *)name);
+    }
+    if (!d->options.mapped_allowed) {
+        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
+                                 "capability '%s' is not supported here: such a stream must be a "
+                                 "file",
+                                 FERRY_CAPABILITY_MAPPED_RAM);
+    }
+    if (d->mapped) {
+        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
+                                 "configuration: capability '%s' twice",
+                                 FERRY_CAPABILITY_MAPPED_RAM);
+    }
+    d->mapped = TRUE;
+    memcpy(c->capabilities[c->n_capabilities], name, n);
+    c->n_capabilities++;
+    return STEP_ON;
+}
+
 static FerryDecoderStep capabilities_subsection(FerryDecoder *d, uint64_t at, size_t n)
 {
     const uint8_t *p = ferry_decoder_peek(d, n + 4);
+    FerryDecoderStep step;
     uint32_t count;
-    size_t length;
 
     if (!p) {
         return STEP_MORE;
     }
     count = ferry_get_be32(p + n);
-    if (count == 0) {
-        ferry_decoder_take(d, n + 4);
-        return STEP_ON;
+    if (d->capabilities_seen) {
+        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
+                                 "configuration: capabilities twice");
     }
     if (count > FERRY_CAPABILITIES_MAX) {
         return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
                                  "configuration: %" PRIu32 " capabilities", count);
     }
-    p = ferry_decoder_peek(d, n + 5);
-    if (!p) {
-        return STEP_MORE;
+    n += 4;
+    d->mapped = FALSE; /* an unfinished list begins again with the next push */
+    d->configuration.n_capabilities = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        p = ferry_decoder_peek(d, n + 1);
+        p = p ? ferry_decoder_peek(d, n + 1 + p[n]) : NULL;
+        if (!p) {
+            return STEP_MORE;
+        }
+        step = take_capability(d, at, p + n + 1, p[n]);
+        if (step != STEP_ON) {
+            return step;
+        }
+        n += 1 + (size_t)p[n];
     }
-    length = p[n + 4];
-    p = ferry_decoder_peek(d, n + 5 + length);
-    if (!p) {
-        return STEP_MORE;
-    }
-    if (!ferry_name_valid(p + n + 5, length)) {
-        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
-                                 "configuration: a capability's name is not text");
-    }
-    return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
-                             "capability '%.*s' is not supported", (int)length,
-                             (const char *)p + n + 5);
-}
-
-static gboolean is_named(const uint8_t *p, size_t n, const char *name)
-{
-    return n == strlen(name) && memcmp(p, name, n) == 0;
+    d->capabilities_seen = TRUE;
+    ferry_decoder_take(d, n);
+    return STEP_ON;
 }
 
 static FerryDecoderStep end_configuration(FerryDecoder *d, FerryStreamEvent *ev)

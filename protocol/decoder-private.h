@@ -16,8 +16,9 @@ typedef enum {
     PLACE_SUBSECTION, /* of the configuration, or its end */
     PLACE_SECTION,    /* a section or command must begin */
     PLACE_BLOCK_LIST,
+    PLACE_JUMP,   /* behind a mapped block's entry, until ferry_decoder_jump() */
     PLACE_RECORD, /* of ram */
-    PLACE_PAGE,   /* a page's bytes */
+    PLACE_PAGE,   /* a page's bytes, or what it is packed into */
     PLACE_FOOTER, /* of ram */
     PLACE_EARLY,  /* body of a device section before the end of ram */
     PLACE_TAIL,   /* device sections, end of stream and description are collected */
@@ -58,7 +59,8 @@ typedef struct {
 
 #define FERRY_DECODER_ENDS_MAX 32           /* more places that look like the end are no accident */
 #define FERRY_DECODER_SECTIONS_MAX 4096     /* device sections in one stream */
-#define FERRY_DECODER_CARRY_MAX (64u << 10) /* the largest item: a page */
+#define FERRY_DECODER_CARRY_MAX (73u << 10) /* the largest item: a page that packing made longer   \
+                                             */
 
 struct FerryDecoder {
     /* the hot loop's line */
@@ -74,6 +76,7 @@ struct FerryDecoder {
     FerryDecoderOptions options;
     GError *bad;
     FerryConfiguration configuration;
+    gboolean capabilities_seen, mapped;
     gboolean return_path; /* OPEN_RETURN_PATH was seen */
     uint8_t payload[4];   /* of the command given last */
 
@@ -84,6 +87,9 @@ struct FerryDecoder {
     GArray *blocks; /* of FerryDecoderBlock */
     uint64_t total, list_left;
     uint64_t page_offset, page_at;
+    size_t page_bytes; /* of PLACE_PAGE */
+    FerryStreamEventType page_type;
+    uint64_t jump; /* channel offset behind a mapped block's pages */
 
     GByteArray *device;  /* bytes being collected */
     uint64_t device_at;  /* channel offset of device->data[0] */
@@ -143,6 +149,7 @@ static inline gboolean ferry_decoder_next_page(FerryDecoder *d, FerryStreamEvent
     if ((word ^ offset) == (FERRY_RAM_PAGE | FERRY_RAM_CONTINUE) && left >= 8 + d->page_size) {
         ev->type = FERRY_STREAM_PAGE;
         ev->page.data = p + 8;
+        ev->page.length = d->page_size;
         ev->stream_offset = d->base + d->pos;
         d->pos += 8 + d->page_size;
     } else if ((word ^ offset) == (FERRY_RAM_ZERO | FERRY_RAM_CONTINUE) && p[8] == 0) {
@@ -181,6 +188,9 @@ FerryFit ferry_command_fit(const uint8_t *p, size_t n, size_t *out_size);
 /* A COMMAND section, @p is its payload; @at the offset for messages. Fills in the event. */
 FerryDecoderStep ferry_decoder_command(FerryDecoder *d, uint64_t at, unsigned id, unsigned length,
                                        const uint8_t *payload, FerryStreamEvent *ev);
+
+/* The COMMAND section that begins here. */
+FerryDecoderStep ferry_decoder_walk_command(FerryDecoder *d, FerryStreamEvent *ev);
 
 FerryDecoderStep ferry_decoder_header(FerryDecoder *d, FerryStreamEvent *ev);
 FerryDecoderStep ferry_decoder_configuration(FerryDecoder *d);

@@ -1,5 +1,6 @@
 #include "protocol/decoder-private.h"
 #include <inttypes.h>
+#include "protocol/xbzrle.h"
 
 static FerryDecoderBlock *get_block(const FerryDecoder *d, unsigned i)
 {
@@ -54,12 +55,33 @@ static FerryDecoderStep check_block(FerryDecoder *d, uint64_t at, const uint8_t 
     return STEP_ON;
 }
 
+/* @n: bytes of the entry before it. */
+static FerryDecoderStep mapped_header(FerryDecoder *d, size_t n, uint64_t used_length,
+                                      FerryMappedHeader *out)
+{
+    uint64_t at = ferry_decoder_here(d);
+    const uint8_t *p = ferry_decoder_peek(d, n + FERRY_MAPPED_HEADER_SIZE);
+    g_autoptr(GError) error = NULL;
+
+    if (!p) {
+        return STEP_MORE;
+    }
+    if (!ferry_mapped_header_decode(p + n, d->options.file_offset + at + n, used_length,
+                                    d->page_size, out, &error)) {
+        return ferry_decoder_bad(d, at, (FerryProtocolError)error->code,
+                                 "ram section: block '%.*s': %s", (int)p[0], (const char *)p + 1,
+                                 error->message);
+    }
+    return STEP_ON;
+}
+
 FerryDecoderStep ferry_decoder_block_list(FerryDecoder *d, FerryStreamEvent *ev)
 {
     uint64_t at = ferry_decoder_here(d);
     FerryDecoderBlock block = {0};
     FerryDecoderStep step;
     const uint8_t *p;
+    size_t n;
 
     if (d->list_left == 0) {
         d->place = PLACE_RECORD;
@@ -69,25 +91,35 @@ FerryDecoderStep ferry_decoder_block_list(FerryDecoder *d, FerryStreamEvent *ev)
         return STEP_EVENT;
     }
     p = ferry_decoder_peek(d, 1);
-    p = p ? ferry_decoder_peek(d, 1 + (size_t)p[0] + 8) : NULL;
+    n = p ? 1 + (size_t)p[0] + 8 : 0;
+    p = p ? ferry_decoder_peek(d, n) : NULL;
     if (!p) {
         return STEP_MORE;
     }
     block.length = p[0];
-    block.used_length = ferry_get_be64(p + 1 + block.length);
+    block.used_length = ferry_get_be64(p + n - 8);
     step = check_block(d, at, p + 1, block.length, block.used_length);
+    if (step == STEP_ON && d->mapped) {
+        step = mapped_header(d, n, block.used_length, &ev->block.mapped);
+        p = ferry_decoder_peek(d, n); /* it may lie elsewhere now */
+    }
     if (step != STEP_ON) {
         return step;
     }
     block.idstr = g_strndup((const char *)p + 1, block.length);
     g_array_append_val(d->blocks, block);
     d->list_left -= block.used_length;
-    ferry_decoder_take(d, 1 + block.length + 8);
+    ferry_decoder_take(d, n + (d->mapped ? FERRY_MAPPED_HEADER_SIZE : 0));
     ev->type = FERRY_STREAM_RAM_BLOCK;
     ev->stream_offset = at;
     ev->block.index = d->blocks->len - 1;
     ev->block.idstr = block.idstr;
     ev->block.used_length = block.used_length;
+    ev->block.is_mapped = d->mapped;
+    if (d->mapped) {
+        d->jump = ev->block.mapped.pages_offset + block.used_length - d->options.file_offset;
+        d->place = PLACE_JUMP;
+    }
     return STEP_EVENT;
 }
 
@@ -153,11 +185,50 @@ static FerryDecoderStep choose_block(FerryDecoder *d, uint64_t at, unsigned flag
                              (const char *)p + 9);
 }
 
+/* What stands between the block's name and the page's bytes: ZERO's fill byte, or how the page is
+ * packed. *length: of the header, up to here and then with it. */
+static FerryDecoderStep page_detail(FerryDecoder *d, uint64_t at, unsigned kind, uint64_t offset,
+                                    const char *idstr, size_t *length)
+{
+    size_t more = kind == FERRY_RAM_ZERO ? 1 : kind == FERRY_RAM_XBZRLE ? 3 : 4;
+    const uint8_t *p = ferry_decoder_peek(d, *length + more);
+    uint64_t packed, most;
+
+    if (!p) {
+        return STEP_MORE;
+    }
+    p += *length;
+    *length += more;
+    if (kind == FERRY_RAM_ZERO) {
+        return p[0] == 0 ? STEP_ON
+                         : ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
+                                             "ram section: block '%s': zero page at 0x%" PRIx64
+                                             " is filled with 0x%02x",
+                                             idstr, offset, p[0]);
+    }
+    if (kind == FERRY_RAM_XBZRLE && p[0] != FERRY_XBZRLE_ENCODING) {
+        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
+                                 "ram section: block '%s': xbzrle page at 0x%" PRIx64
+                                 " has encoding 0x%02x (only 0x01 is known)",
+                                 idstr, offset, p[0]);
+    }
+    packed = kind == FERRY_RAM_XBZRLE ? ferry_get_be16(p + 1) : ferry_get_be32(p);
+    most = kind == FERRY_RAM_XBZRLE ? d->page_size : ferry_ram_compressed_max(d->page_size);
+    if (packed == 0 || packed > most) {
+        return ferry_decoder_bad(
+            d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
+            "ram section: block '%s': %s page at 0x%" PRIx64 " has %" PRIu64 " bytes", idstr,
+            kind == FERRY_RAM_XBZRLE ? "xbzrle" : "compressed", offset, packed);
+    }
+    d->page_bytes = (size_t)packed;
+    return STEP_ON;
+}
+
 static FerryDecoderStep page_record(FerryDecoder *d, uint64_t at, uint64_t offset, unsigned flags,
                                     FerryStreamEvent *ev)
 {
+    unsigned kind = flags & ~(unsigned)FERRY_RAM_CONTINUE, block = 0;
     const FerryDecoderBlock *b;
-    unsigned block = 0;
     size_t length;
     FerryDecoderStep step = choose_block(d, at, flags, &block, &length);
 
@@ -171,26 +242,22 @@ static FerryDecoderStep page_record(FerryDecoder *d, uint64_t at, uint64_t offse
                                  " is outside its 0x%" PRIx64 " bytes",
                                  b->idstr, offset, b->used_length);
     }
-    if (flags & FERRY_RAM_ZERO) {
-        const uint8_t *p = ferry_decoder_peek(d, length + 1);
-
-        if (!p) {
-            return STEP_MORE;
+    d->page_bytes = d->page_size;
+    if (kind != FERRY_RAM_PAGE) {
+        step = page_detail(d, at, kind, offset, b->idstr, &length);
+        if (step != STEP_ON) {
+            return step;
         }
-        if (p[length]) {
-            return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
-                                     "ram section: block '%s': zero page at 0x%" PRIx64
-                                     " is filled with 0x%02x",
-                                     b->idstr, offset, p[length]);
-        }
-        length++;
     }
     ferry_decoder_take(d, length);
     d->block = block;
     d->block_length = b->used_length;
     d->page_offset = offset;
     d->page_at = at;
-    if (flags & FERRY_RAM_PAGE) {
+    if (kind != FERRY_RAM_ZERO) {
+        d->page_type = kind == FERRY_RAM_PAGE     ? FERRY_STREAM_PAGE
+                       : kind == FERRY_RAM_XBZRLE ? FERRY_STREAM_XBZRLE
+                                                  : FERRY_STREAM_COMPRESSED;
         d->place = PLACE_PAGE;
         return STEP_ON;
     }
@@ -199,30 +266,33 @@ static FerryDecoderStep page_record(FerryDecoder *d, uint64_t at, uint64_t offse
     ev->page.block = block;
     ev->page.offset = offset;
     ev->page.data = NULL;
+    ev->page.length = 0;
     return STEP_EVENT;
 }
 
 FerryDecoderStep ferry_decoder_page(FerryDecoder *d, FerryStreamEvent *ev)
 {
-    const uint8_t *p = ferry_decoder_peek(d, d->page_size);
+    const uint8_t *p = ferry_decoder_peek(d, d->page_bytes);
 
     if (!p) {
         return STEP_MORE;
     }
-    ferry_decoder_take(d, d->page_size);
+    ferry_decoder_take(d, d->page_bytes);
     d->place = PLACE_RECORD;
-    ev->type = FERRY_STREAM_PAGE;
+    ev->type = d->page_type;
     ev->stream_offset = d->page_at;
     ev->page.block = d->block;
     ev->page.offset = d->page_offset;
     ev->page.data = p;
+    ev->page.length = d->page_bytes;
     return STEP_EVENT;
 }
 
-static FerryDecoderStep unsupported(FerryDecoder *d, uint64_t at, const char *what)
+/* In a mapped-ram stream pages stand in the file, and nothing waits for other channels. */
+static FerryDecoderStep refuse_unmapped(FerryDecoder *d, uint64_t at, unsigned flags)
 {
-    return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
-                             "ram section: %s are not supported", what);
+    return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
+                             "ram section: a record with flags 0x%x in a mapped-ram stream", flags);
 }
 
 FerryDecoderStep ferry_decoder_record(FerryDecoder *d, FerryStreamEvent *ev)
@@ -238,22 +308,22 @@ FerryDecoderStep ferry_decoder_record(FerryDecoder *d, FerryStreamEvent *ev)
     word = ferry_get_be64(p);
     flags = (unsigned)(word & (d->page_size - 1));
     offset = word - flags;
-    switch (flags) {
-    case FERRY_RAM_PAGE | FERRY_RAM_CONTINUE:
-    case FERRY_RAM_ZERO | FERRY_RAM_CONTINUE:
+    if (d->mapped && flags != FERRY_RAM_MEM_SIZE && flags != FERRY_RAM_EOS) {
+        return refuse_unmapped(d, at, flags);
+    }
+    switch (flags & ~(unsigned)FERRY_RAM_CONTINUE) {
     case FERRY_RAM_PAGE:
     case FERRY_RAM_ZERO:
+    case FERRY_RAM_XBZRLE:
+    case FERRY_RAM_COMPRESS_PAGE:
         return page_record(d, at, offset, flags, ev);
+    }
+    switch (flags) {
     case FERRY_RAM_MEM_SIZE:
         return begin_list(d, at, offset);
-    case FERRY_RAM_XBZRLE:
-    case FERRY_RAM_XBZRLE | FERRY_RAM_CONTINUE:
-        return unsupported(d, at, "xbzrle pages");
-    case FERRY_RAM_COMPRESS_PAGE:
-    case FERRY_RAM_COMPRESS_PAGE | FERRY_RAM_CONTINUE:
-        return unsupported(d, at, "compressed pages");
     case FERRY_RAM_HOOK:
-        return unsupported(d, at, "rdma hooks");
+        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
+                                 "ram section: migration over RDMA is not supported (a hook)");
     case FERRY_RAM_EOS:
     case FERRY_RAM_MULTIFD_FLUSH:
         break;

@@ -55,11 +55,22 @@ void ferry_decoder_free(FerryDecoder *d)
 
 void ferry_decoder_push(FerryDecoder *d, const uint8_t *bytes, size_t n)
 {
-    g_return_if_fail(d->pos == d->n || d->bad);
+    g_return_if_fail((d->pos == d->n && d->place != PLACE_JUMP) || d->bad);
     d->base += d->pos;
     d->in = bytes;
     d->n = n;
     d->pos = 0;
+}
+
+/* What was carried belongs to the pages that are jumped over. */
+uint64_t ferry_decoder_jump(FerryDecoder *d)
+{
+    g_return_val_if_fail(d->place == PLACE_JUMP, d->options.file_offset + d->base + d->pos);
+    d->base = d->jump;
+    d->in = NULL;
+    d->n = d->pos = d->carried = 0;
+    d->place = PLACE_BLOCK_LIST;
+    return d->options.file_offset + d->base;
 }
 
 uint64_t ferry_decoder_offset(const FerryDecoder *d) { return d->base + d->pos; }
@@ -130,110 +141,22 @@ FerryFit ferry_long_header_fit(const uint8_t *p, size_t n, FerryLongHeader *out)
     return ferry_name_valid(out->idstr, out->idlen) ? FITS_YES : FITS_NO;
 }
 
-/* Payload bytes of a command that pre-copy knows, or -1. */
-static int command_payload(unsigned id)
-{
-    switch (id) {
-    case FERRY_COMMAND_OPEN_RETURN_PATH:
-    case FERRY_COMMAND_SWITCHOVER_START:
-        return 0;
-    case FERRY_COMMAND_PING:
-        return 4;
-    default:
-        return -1;
-    }
-}
-
-FerryFit ferry_command_fit(const uint8_t *p, size_t n, size_t *out_size)
-{
-    int payload;
-
-    if (n < FERRY_COMMAND_HEADER_SIZE) {
-        return FITS_MORE;
-    }
-    payload = command_payload(ferry_get_be16(p + 1));
-    if (payload != (int)ferry_get_be16(p + 3)) {
-        return FITS_NO;
-    }
-    *out_size = FERRY_COMMAND_HEADER_SIZE + (size_t)payload;
-    return n >= *out_size ? FITS_YES : FITS_MORE;
-}
-
-static FerryDecoderStep refuse_command(FerryDecoder *d, uint64_t at, unsigned id, unsigned length)
-{
-    const char *name = ferry_command_name(id);
-
-    if (command_payload(id) >= 0) {
-        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED, "command %s has length %u",
-                                 name, length);
-    }
-    switch (id) {
-    case FERRY_COMMAND_POSTCOPY_ADVISE:
-    case FERRY_COMMAND_POSTCOPY_LISTEN:
-    case FERRY_COMMAND_POSTCOPY_RUN:
-    case FERRY_COMMAND_POSTCOPY_RAM_DISCARD:
-    case FERRY_COMMAND_PACKAGED:
-    case FERRY_COMMAND_POSTCOPY_RESUME:
-    case FERRY_COMMAND_RECV_BITMAP:
-        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
-                                 "postcopy is not supported (command %s)", name);
-    case FERRY_COMMAND_ENABLE_COLO:
-        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
-                                 "colo is not supported (command %s)", name);
-    default:
-        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED, "command %u is %s", id,
-                                 name);
-    }
-}
-
-FerryDecoderStep ferry_decoder_command(FerryDecoder *d, uint64_t at, unsigned id, unsigned length,
-                                       const uint8_t *payload, FerryStreamEvent *ev)
-{
-    if (command_payload(id) != (int)length) {
-        return refuse_command(d, at, id, length);
-    }
-    if (id == FERRY_COMMAND_PING && !d->return_path) {
-        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
-                                 "command ping before open-return-path");
-    }
-    d->return_path |= id == FERRY_COMMAND_OPEN_RETURN_PATH;
-    memcpy(d->payload, payload, length);
-    ev->type = FERRY_STREAM_COMMAND;
-    ev->stream_offset = at;
-    ev->command =
-        (FerryCommand){.id = (FerryCommandId)id, .length = (uint16_t)length, .payload = d->payload};
-    return STEP_EVENT;
-}
-
-static FerryDecoderStep walk_command(FerryDecoder *d, FerryStreamEvent *ev)
-{
-    uint64_t at = ferry_decoder_here(d);
-    const uint8_t *p = ferry_decoder_peek(d, FERRY_COMMAND_HEADER_SIZE);
-    unsigned id, length;
-    FerryDecoderStep step;
-
-    if (!p) {
-        return STEP_MORE;
-    }
-    id = ferry_get_be16(p + 1);
-    length = ferry_get_be16(p + 3);
-    if (command_payload(id) != (int)length) {
-        return refuse_command(d, at, id, length); /* without waiting for its payload */
-    }
-    p = ferry_decoder_peek(d, FERRY_COMMAND_HEADER_SIZE + (size_t)length);
-    if (!p) {
-        return STEP_MORE;
-    }
-    step = ferry_decoder_command(d, at, id, length, p + FERRY_COMMAND_HEADER_SIZE, ev);
-    if (step == STEP_EVENT) {
-        ferry_decoder_take(d, FERRY_COMMAND_HEADER_SIZE + (size_t)length);
-    }
-    return step;
-}
-
 static gboolean is_ram(const FerryLongHeader *h)
 {
     return h->idlen == strlen(FERRY_RAM_IDSTR) && memcmp(h->idstr, FERRY_RAM_IDSTR, h->idlen) == 0;
+}
+
+/* Only its handler knows how long another body is. */
+static FerryDecoderStep refuse_start(FerryDecoder *d, uint64_t at, const FerryLongHeader *h)
+{
+    g_autofree char *name = g_strndup((const char *)h->idstr, h->idlen);
+    const char *what = strcmp(name, "block") == 0          ? "block migration"
+                       : strcmp(name, "dirty-bitmap") == 0 ? "migration of dirty bitmaps"
+                       : g_str_has_suffix(name, "/vfio")   ? "migration of VFIO devices"
+                                                           : "an iterative section other than ram";
+
+    return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
+                             "%s is not supported (section '%s')", what, name);
 }
 
 static FerryDecoderStep begin_ram(FerryDecoder *d, uint64_t at)
@@ -250,9 +173,7 @@ static FerryDecoderStep begin_ram(FerryDecoder *d, uint64_t at)
                                  "START section: its name is not text");
     }
     if (!is_ram(&h)) {
-        return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_UNSUPPORTED,
-                                 "iterative section '%.*s' is not supported (only ram is)",
-                                 (int)h.idlen, (const char *)h.idstr);
+        return refuse_start(d, at, &h);
     }
     if (d->ram != RAM_ABSENT) {
         return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
@@ -309,7 +230,7 @@ static FerryDecoderStep walk_section(FerryDecoder *d, FerryStreamEvent *ev)
     }
     switch (p[0]) {
     case FERRY_SECTION_COMMAND:
-        return walk_command(d, ev);
+        return ferry_decoder_walk_command(d, ev);
     case FERRY_SECTION_START:
         return begin_ram(d, at);
     case FERRY_SECTION_PART:
@@ -374,7 +295,7 @@ static FerryDecoderStep walk_after_end(FerryDecoder *d, FerryStreamEvent *ev)
         return ferry_decoder_bad(d, ferry_decoder_here(d), FERRY_PROTOCOL_ERROR_MALFORMED,
                                  "bytes after the end of the stream (0x%02x)", p[0]);
     }
-    return walk_command(d, ev);
+    return ferry_decoder_walk_command(d, ev);
 }
 
 static FerryDecoderStep walk(FerryDecoder *d, FerryStreamEvent *ev)
@@ -390,6 +311,8 @@ static FerryDecoderStep walk(FerryDecoder *d, FerryStreamEvent *ev)
         return walk_section(d, ev);
     case PLACE_BLOCK_LIST:
         return ferry_decoder_block_list(d, ev);
+    case PLACE_JUMP:
+        return STEP_MORE;
     case PLACE_RECORD:
         return ferry_decoder_record(d, ev);
     case PLACE_PAGE:
@@ -438,6 +361,8 @@ static const char *place_name(const FerryDecoder *d)
         return d->ram == RAM_ENDED ? "the device state (no end mark)" : "the rounds of ram";
     case PLACE_BLOCK_LIST:
         return "the list of ram blocks";
+    case PLACE_JUMP:
+        return "the pages of a mapped block";
     case PLACE_RECORD:
     case PLACE_PAGE:
     case PLACE_FOOTER:
@@ -469,7 +394,8 @@ static void truncated(FerryDecoder *d)
 
 gboolean ferry_decoder_finish(FerryDecoder *d, GError **error)
 {
-    g_return_val_if_fail(d->bad || (d->pos == d->n && d->place != PLACE_GIVING), FALSE);
+    g_return_val_if_fail(
+        d->bad || d->place == PLACE_JUMP || (d->pos == d->n && d->place != PLACE_GIVING), FALSE);
     if (d->bad) {
         g_propagate_error(error, g_error_copy(d->bad));
         return FALSE;

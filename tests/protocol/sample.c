@@ -28,6 +28,15 @@ static void add_name(GByteArray *out, const char *name)
     add_text(out, name);
 }
 
+static void add_zeros(GByteArray *out, guint end)
+{
+    guint at = out->len;
+
+    g_assert(end >= at);
+    g_byte_array_set_size(out, end);
+    memset(out->data + at, 0, end - at);
+}
+
 static void add_page(GByteArray *out, unsigned page_bits, uint8_t fill)
 {
     guint at = out->len, size = 1u << page_bits;
@@ -124,6 +133,8 @@ GByteArray *sample_assemble(const char *words, unsigned page_bits)
             add_name(out, *w + 1);
         } else if ((*w)[0] == '=') {
             add_text(out, *w + 1);
+        } else if ((*w)[0] == '@') {
+            add_zeros(out, (guint)strtoul(*w + 1, NULL, 16));
         } else if ((*w)[0] && ((*w)[1] || !add_letter(out, (*w)[0], page_bits))) {
             add_hex(out, *w);
         }
@@ -243,6 +254,10 @@ static void say_event(GString *out, const FerryStreamEvent *ev, size_t page_size
     case FERRY_STREAM_RAM_BLOCK:
         g_string_append_printf(out, "block %u %s %" PRIu64, ev->block.index, ev->block.idstr,
                                ev->block.used_length);
+        if (ev->block.is_mapped) {
+            g_string_append_printf(out, " mapped %" PRIu64 " %" PRIu64,
+                                   ev->block.mapped.bitmap_offset, ev->block.mapped.pages_offset);
+        }
         break;
     case FERRY_STREAM_RAM_LIST_END:
         g_string_append_printf(out, "list %" PRIu64, ev->total_bytes);
@@ -285,6 +300,7 @@ typedef struct {
     FerryDecoder *decoder;
     GString *out;
     size_t page_size;
+    uint64_t jump; /* where the stream goes on; 0: behind what was pushed */
 } Listener;
 
 static gboolean drain(Listener *l)
@@ -301,6 +317,9 @@ static gboolean drain(Listener *l)
                 l->page_size = (size_t)1 << ev.configuration.page_bits;
             }
             say_event(l->out, &ev, l->page_size);
+            if (ev.type == FERRY_STREAM_RAM_BLOCK && ev.block.is_mapped) {
+                l->jump = ferry_decoder_jump(l->decoder);
+            }
             break;
         case FERRY_DECODE_BAD:
             g_assert(error->domain == FERRY_PROTOCOL_ERROR);
@@ -331,7 +350,8 @@ char *sample_events(const uint8_t *bytes, size_t n, const FerryDecoderOptions *o
         own = g_memdup2(bytes + at, m);
         ferry_decoder_push(decoder, own, m);
         good = drain(&l);
-        at += m;
+        at = l.jump ? MIN(l.jump - options->file_offset, n) : at + m;
+        l.jump = 0;
     }
     if (good) {
         gboolean end = ferry_decoder_finish(decoder, &error);

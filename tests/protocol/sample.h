@@ -8,6 +8,7 @@
  *   B first page of pc.ram by name          Q its second page, continued   Z its third page, zero
  *   D device section   N end of stream with an empty description
  *   "NAME length byte and name              =TEXT the text itself
+ *   @HEX zeros up to that byte
  * Blocks are pc.ram (four pages) and pc.bios (one page); the ram section's id is 2. */
 GByteArray *sample_assemble(const char *words, unsigned page_bits);
 
@@ -27,6 +28,6 @@ GByteArray *sample_stream(unsigned what);
 
 /* One line per event, then "more", "end" (finish was TRUE) or "bad: MESSAGE". @piece: bytes per
  * push, 0 = all in one; with @seed not 0 pieces are 1..@piece bytes long. Each push is a block of
- * its own that is freed when it has been consumed. */
+ * its own that is freed when it has been consumed. The pages of mapped blocks are jumped over. */
 char *sample_events(const uint8_t *bytes, size_t n, const FerryDecoderOptions *options,
                     size_t piece, unsigned seed);
