@@ -46,6 +46,8 @@ typedef struct {
 struct FerryCapture {
     uint64_t max_ram_bytes;
     char *output, *ram_dir;
+    gboolean has_expected_uuid;
+    uint8_t expected_uuid[16];
     FerryGuest *guest;
     unsigned page_bits;
     FerryConfiguration configuration;
@@ -60,8 +62,7 @@ struct FerryCapture {
     int ram_directory; /* -1: none */
 
     FerryKeptState kept; /* once prepared */
-    uint8_t *kept_globalstate;
-    GArray *kept_early; /* FerrySavedSection, borrowed from sections */
+    GArray *kept_early;  /* FerrySavedSection, borrowed from sections */
     gboolean prepared;
 };
 

@@ -35,6 +35,10 @@ gboolean ferry_capture_take_configuration(FerryCapture *c, const FerryConfigurat
     if (configuration->machine[0] == '\0') {
         return ferry_capture_refuse(error, "the source does not say its machine type");
     }
+    if (c->has_expected_uuid && configuration->has_uuid &&
+        memcmp(c->expected_uuid, configuration->uuid, sizeof c->expected_uuid) != 0) {
+        return ferry_capture_refuse(error, "the guest's UUID is not the one that is expected here");
+    }
     c->configuration = *configuration;
     if (configuration->page_bits) {
         c->page_bits = configuration->page_bits;
@@ -205,6 +209,10 @@ FerryCapture *ferry_capture_new(const FerryCaptureOptions *options, GError **err
     if (options->page_bits) {
         c->page_bits = options->page_bits;
     }
+    c->has_expected_uuid = options->uuid != NULL;
+    if (options->uuid) {
+        memcpy(c->expected_uuid, options->uuid, sizeof c->expected_uuid);
+    }
     if ((c->output && !ferry_snapshot_begin(c, error)) ||
         (c->ram_dir && !ferry_capture_open_ram_dir(c, error))) {
         return NULL;
@@ -270,7 +278,6 @@ void ferry_capture_free(FerryCapture *c)
     g_array_unref(c->blocks);
     g_array_unref(c->sections);
     g_array_unref(c->kept_early);
-    g_free(c->kept_globalstate);
     g_free(c->description);
     g_free(c->run_state);
     g_free(c->output);

@@ -16,6 +16,7 @@ typedef struct {
     const char *ram_dir; /* one file per RAM block, there from the beginning; NULL: none. Blocks
                           * named "/rom@etc/x" become "rom@etc%2Fx": "/" is "%2F", "%" is "%25" */
     unsigned page_bits;  /* of a source that does not say; 0 = 12 (x86) */
+    const uint8_t *uuid; /* a source that says another one (16 bytes) is refused; NULL: none is */
 } FerryCaptureOptions;
 
 typedef struct FerryCapture FerryCapture;
@@ -50,8 +51,8 @@ gboolean ferry_capture_prepare(FerryCapture *capture, const char *machine, const
 void ferry_capture_free(FerryCapture *capture);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryCapture, ferry_capture_free)
 
-/* engine/snapshot.c: a mapped-ram file written by QEMU or by us. The file is only read; RAM is a
- * private mapping of it. @offset: where its stream begins. */
+/* engine/snapshot.c: a mapped-ram file written by QEMU or by us. The file is only read, and no more
+ * needed afterwards: its pages are in anonymous memory. @offset: where its stream begins. */
 FerryCapture *ferry_snapshot_open(const char *path, uint64_t offset, uint64_t max_ram_bytes,
                                   GError **error);
 

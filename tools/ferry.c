@@ -19,7 +19,7 @@ static const Verb verbs[] = {
     {"cancel",     "end a migration; the source's guest runs on",                    ferry_verb_cancel  },
     {"continue",   "go on from the pause before switchover",                         ferry_verb_continue},
     {"resolve",    "say which side owns a guest that is in doubt",                   ferry_verb_resolve },
-    {"receive",    "wait for a migration and rebuild the guest",                     NULL               },
+    {"receive",    "wait for a migration and rebuild the guest",                     ferry_verb_receive},
     {"send",       "send a snapshot to a destination",                               NULL               },
     {"inspect",    "say what is in a stream or a snapshot",                          NULL               },
     {"record",     "capture a dirty trace",                                          NULL               },
