@@ -68,9 +68,9 @@ typedef struct {
     gboolean was_running;    /* what pausing it finds, when it is no live guest */
     const char *description; /* sent as it is; NULL: written from the sections */
     size_t description_length;
-    /* The body of globalstate, sent as it is; NULL: made from how the guest was found. */
-    const uint8_t *globalstate;
-    size_t globalstate_length;
+    /* Sent as it is, behind so many devices; NULL: made from how the guest was found, and last. */
+    const FerrySavedSection *globalstate;
+    unsigned globalstate_at;
     const FerrySavedSection *early; /* sent in front of the first pages */
     unsigned n_early;
 } FerryKeptState;
