@@ -1,7 +1,9 @@
 #include "engine/ram-load.h"
 #include <string.h>
 #include "dirtylog/bitmap.h"
+#include "engine/compress.h"
 #include "engine/error.h"
+#include "protocol/xbzrle.h"
 
 /* A block of the peer's list. */
 typedef struct {
@@ -15,6 +17,7 @@ struct FerryRamLoader {
     uint64_t page_size;
     unsigned page_bits;
     GArray *listed;
+    FerryPageCodec *codec;
     FerryRamLoaded counts;
 };
 
@@ -126,6 +129,35 @@ void ferry_ram_loader_zero(FerryRamLoader *l, unsigned block, uint64_t offset)
     }
 }
 
+static gboolean put_delta(FerryRamLoader *l, const FerryStreamEvent *e, GError **error)
+{
+    Listed *b = listed(l, e->page.block);
+    uint64_t number = e->page.offset >> l->page_bits;
+
+    if (!is_set(&b->written, number) && !is_set(&b->named, number)) {
+        g_set_error_literal(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
+                            "a delta against a page that was never sent");
+        return FALSE;
+    }
+    l->counts.xbzrle_pages++;
+    l->counts.xbzrle_bytes += e->page.length;
+    return ferry_xbzrle_decode(e->page.data, e->page.length,
+                               ferry_ram_loader_claim(l, e->page.block, e->page.offset),
+                               l->page_size, error);
+}
+
+static gboolean put_compressed(FerryRamLoader *l, const FerryStreamEvent *e, GError **error)
+{
+    if (!l->codec) {
+        l->codec = ferry_page_codec_new(FERRY_MULTIFD_ZLIB, 1);
+    }
+    l->counts.compressed_pages++;
+    l->counts.compressed_bytes += e->page.length;
+    return ferry_page_codec_decode(l->codec, e->page.data, e->page.length,
+                                   ferry_ram_loader_claim(l, e->page.block, e->page.offset),
+                                   l->page_size, error);
+}
+
 gboolean ferry_ram_loader_page(FerryRamLoader *l, const FerryStreamEvent *e, GError **error)
 {
     gboolean ok = TRUE;
@@ -142,10 +174,10 @@ gboolean ferry_ram_loader_page(FerryRamLoader *l, const FerryStreamEvent *e, GEr
         l->counts.zero_pages++;
         break;
     case FERRY_STREAM_XBZRLE:
+        ok = put_delta(l, e, error);
+        break;
     case FERRY_STREAM_COMPRESSED:
-        g_set_error_literal(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
-                            "compressed pages are not expected");
-        ok = FALSE;
+        ok = put_compressed(l, e, error);
         break;
     default:
         g_assert_not_reached();
@@ -181,5 +213,6 @@ void ferry_ram_loader_free(FerryRamLoader *l)
         ferry_bitmap_clear(&listed(l, i)->named);
     }
     g_array_unref(l->listed);
+    ferry_page_codec_free(l->codec);
     g_free(l);
 }
