@@ -1,151 +1,192 @@
-#include "engine/ram-send.h"
+#include "engine/ram-send-private.h"
 #include "engine/page.h"
+#include "transport/transport.h"
 
-/* IOV_MAX, and room for the headers between: a full gather is 2 MiB of pages. */
-#define GATHER_MAX 1024
-#define HEADERS_SIZE (32u << 10)
-/* A section's header, its end, and the one record of a batch that may carry a block's name. */
-#define SLACK_IOV 4
-#define SLACK_HEADERS (FERRY_SECTION_HEADER_MAX + FERRY_RAM_HEADER_MAX + FERRY_RAM_BLOCK_MAX + 16)
-#define CONTINUED_MAX 9 /* a zero page of the same block */
-
-struct FerryRamSender {
-    const FerryMemory *memory;
-    FerryChannel *channel;
-    uint64_t progress_ns;
-    gboolean in_section;
-    int last_block; /* named by an earlier record of this channel; -1: none yet */
-    FerryRamCounts counts;
-    int n_iov;
-    size_t headers_used;
-    struct iovec iov[GATHER_MAX];
-    uint8_t headers[HEADERS_SIZE];
-};
-
-FerryRamSender *ferry_ram_sender_new(const FerryMemory *memory, FerryChannel *channel,
-                                     uint64_t progress_ns)
+uint64_t ferry_ram_counts_pages(const FerryRamCounts *c)
 {
-    FerryRamSender *s = g_new0(FerryRamSender, 1);
-    s->memory = memory;
-    s->channel = channel;
-    s->progress_ns = progress_ns;
-    s->last_block = -1;
+    return c->normal_pages + c->zero_pages + c->xbzrle_pages + c->skipped_pages +
+           c->compressed_pages;
+}
+
+static FerryRamSender *new_way(const FerrySourceOptions *options)
+{
+    (void)options;
+    return ferry_ram_send_plain_new();
+}
+
+FerryRamSender *ferry_ram_sender_new(const FerryRamSetup *setup)
+{
+    FerryRamSender *s = new_way(setup->options);
+
+    s->setup = *setup;
+    ferry_ram_records_init(&s->records, setup->channel, setup->progress_ns);
     return s;
 }
 
-/* Header bytes that follow one another share one piece of the gather. */
-static void add_header(FerryRamSender *s, size_t n)
+void ferry_ram_sender_need_section(FerryRamSender *s, gboolean last)
 {
-    uint8_t *bytes = s->headers + s->headers_used;
-    struct iovec *last = s->n_iov ? &s->iov[s->n_iov - 1] : NULL;
-
-    s->headers_used += n;
-    if (last && (uint8_t *)last->iov_base + last->iov_len == bytes) {
-        last->iov_len += n;
-        return;
+    if (!s->records.in_section) {
+        s->section = last ? FERRY_SECTION_END : FERRY_SECTION_PART;
+        ferry_ram_records_begin(&s->records, s->section);
     }
-    s->iov[s->n_iov++] = (struct iovec){.iov_base = bytes, .iov_len = n};
 }
 
-static uint8_t *header_room(FerryRamSender *s) { return s->headers + s->headers_used; }
-
-gboolean ferry_ram_sender_has_room(const FerryRamSender *s, uint64_t n)
+gboolean ferry_ram_sender_is_zero(const FerryRamSender *s, const uint8_t *page)
 {
-    return (uint64_t)s->n_iov + 2 * n + SLACK_IOV <= GATHER_MAX &&
-           s->headers_used + n * CONTINUED_MAX + SLACK_HEADERS <= HEADERS_SIZE;
+    return s->setup.options->zero_pages != FERRY_ZERO_PAGES_NONE && ferry_page_is_zero(page);
 }
 
-gboolean ferry_ram_sender_is_empty(const FerryRamSender *s) { return s->n_iov == 0; }
-
-gboolean ferry_ram_sender_flush(FerryRamSender *s, GError **error)
+static FerryRamHeader header_of(const FerryRamSender *s, unsigned block, uint64_t page,
+                                unsigned flags)
 {
-    int n = s->n_iov;
-
-    s->n_iov = 0;
-    s->headers_used = 0;
-    return n == 0 || ferry_channel_writev_all(s->channel, s->iov, n, s->progress_ns, error);
+    return (FerryRamHeader){.offset = page * FERRY_PAGE_SIZE,
+                            .flags = flags,
+                            .idstr = ferry_memory_block(s->setup.memory, block)->idstr};
 }
 
-static void begin_section(FerryRamSender *s, FerrySectionType type)
+void ferry_ram_sender_add_zero(FerryRamSender *s, unsigned block, uint64_t page)
 {
-    FerrySectionHeader h = {.type = type,
-                            .section_id = FERRY_RAM_SECTION_ID,
-                            .idstr = FERRY_RAM_IDSTR,
-                            .version_id = FERRY_RAM_VERSION};
-    add_header(s, ferry_section_header_encode(&h, header_room(s)));
-    s->in_section = TRUE;
+    FerryRamHeader h = header_of(s, block, page, FERRY_RAM_ZERO);
+
+    ferry_ram_records_add_page(&s->records, block, h, NULL, 0);
+    s->counts.zero_pages++;
 }
 
-static void end_section(FerryRamSender *s)
+void ferry_ram_sender_add_page(FerryRamSender *s, unsigned block, uint64_t page,
+                               const uint8_t *bytes)
 {
-    FerryRamHeader eos = {.flags = FERRY_RAM_EOS};
-    add_header(s, ferry_ram_header_encode(&eos, header_room(s)));
-    add_header(s, ferry_section_footer_encode(FERRY_RAM_SECTION_ID, header_room(s)));
-    s->in_section = FALSE;
+    FerryRamHeader h = header_of(s, block, page, FERRY_RAM_PAGE);
+
+    ferry_ram_records_add_page(&s->records, block, h, bytes, FERRY_PAGE_SIZE);
+    s->counts.normal_pages++;
+}
+
+gboolean ferry_ram_sender_connect(FerryRamSender *s, GError **error)
+{
+    return !s->ops->connect || s->ops->connect(s, error);
 }
 
 gboolean ferry_ram_sender_start(FerryRamSender *s, GError **error)
 {
-    FerryRamHeader list = {.offset = ferry_memory_total_bytes(s->memory),
+    FerryRamHeader list = {.offset = ferry_memory_total_bytes(s->setup.memory),
                            .flags = FERRY_RAM_MEM_SIZE};
 
-    begin_section(s, FERRY_SECTION_START);
-    add_header(s, ferry_ram_header_encode(&list, header_room(s)));
-    for (unsigned i = 0; i < ferry_memory_n_blocks(s->memory); i++) {
-        const FerryMemoryBlock *block = ferry_memory_block(s->memory, i);
-        if (!ferry_ram_sender_has_room(s, 1) && !ferry_ram_sender_flush(s, error)) {
+    if (s->ops->start) {
+        return s->ops->start(s, error);
+    }
+    s->section = FERRY_SECTION_START;
+    ferry_ram_records_begin(&s->records, s->section);
+    ferry_ram_records_add(&s->records, &list);
+    for (unsigned i = 0; i < ferry_memory_n_blocks(s->setup.memory); i++) {
+        const FerryMemoryBlock *block = ferry_memory_block(s->setup.memory, i);
+        if (!ferry_ram_records_has_room(&s->records, 1) &&
+            !ferry_ram_records_flush(&s->records, error)) {
             return FALSE;
         }
-        add_header(s, ferry_ram_block_encode(block->idstr, block->length, header_room(s)));
+        ferry_ram_records_add_block(&s->records, block->idstr, block->length);
     }
-    end_section(s);
-    return ferry_ram_sender_flush(s, error);
+    return ferry_ram_sender_end_section(s, FALSE, error) && ferry_ram_sender_flush(s, error);
 }
 
-static void add_page(FerryRamSender *s, unsigned block, uint64_t page)
+gboolean ferry_ram_sender_has_room(const FerryRamSender *s, uint64_t n)
 {
-    const FerryMemoryBlock *b = ferry_memory_block(s->memory, block);
-    uint8_t *bytes = b->host + page * FERRY_PAGE_SIZE;
-    gboolean zero = ferry_page_is_zero(bytes);
-    FerryRamHeader h = {.offset = page * FERRY_PAGE_SIZE,
-                        .flags = zero ? FERRY_RAM_ZERO : FERRY_RAM_PAGE,
-                        .idstr = b->idstr};
-
-    if (s->last_block == (int)block) {
-        h.flags |= FERRY_RAM_CONTINUE;
-    }
-    s->last_block = (int)block;
-    add_header(s, ferry_ram_header_encode(&h, header_room(s)));
-    if (zero) {
-        s->counts.zero_pages++;
-        return;
-    }
-    s->counts.normal_pages++;
-    s->iov[s->n_iov++] = (struct iovec){.iov_base = bytes, .iov_len = FERRY_PAGE_SIZE};
+    return ferry_ram_records_has_room(&s->records, n) &&
+           (!s->ops->has_room || s->ops->has_room(s, n));
 }
 
-void ferry_ram_sender_pages(FerryRamSender *s, unsigned block, uint64_t first, uint64_t n,
-                            gboolean last)
+gboolean ferry_ram_sender_pages(FerryRamSender *s, unsigned block, uint64_t first, uint64_t n,
+                                gboolean last, GError **error)
 {
     g_assert(ferry_ram_sender_has_room(s, n));
-    if (!s->in_section) {
-        begin_section(s, last ? FERRY_SECTION_END : FERRY_SECTION_PART);
-    }
-    for (uint64_t page = first; page < first + n; page++) {
-        add_page(s, block, page);
-    }
+    return s->ops->pages(s, block, first, n, last, error);
 }
 
-void ferry_ram_sender_end_section(FerryRamSender *s, gboolean last)
+gboolean ferry_ram_sender_end_round(FerryRamSender *s, gboolean last, GError **error)
 {
-    if (last && !s->in_section) {
-        begin_section(s, FERRY_SECTION_END);
+    if (s->ops->end_round && !s->ops->end_round(s, last, error)) {
+        return FALSE;
     }
-    if (s->in_section) {
-        end_section(s);
-    }
+    s->round++;
+    return TRUE;
 }
 
-FerryRamCounts ferry_ram_sender_counts(const FerryRamSender *s) { return s->counts; }
+gboolean ferry_ram_sender_end_section(FerryRamSender *s, gboolean last, GError **error)
+{
+    if (last) {
+        ferry_ram_sender_need_section(s, TRUE);
+    }
+    if (!s->records.in_section) {
+        return TRUE;
+    }
+    if (s->ops->end_section && !s->ops->end_section(s, s->section, error)) {
+        return FALSE;
+    }
+    ferry_ram_records_end(&s->records);
+    return TRUE;
+}
 
-void ferry_ram_sender_free(FerryRamSender *s) { g_free(s); }
+gboolean ferry_ram_sender_in_section(const FerryRamSender *s) { return s->records.in_section; }
+
+gboolean ferry_ram_sender_has_dear_sections(const FerryRamSender *s)
+{
+    return s->ops->has_dear_sections && s->ops->has_dear_sections(s);
+}
+
+gboolean ferry_ram_sender_is_idle(const FerryRamSender *s)
+{
+    return ferry_ram_records_is_empty(&s->records) && (!s->ops->is_idle || s->ops->is_idle(s));
+}
+
+gboolean ferry_ram_sender_flush(FerryRamSender *s, GError **error)
+{
+    return ferry_ram_records_flush(&s->records, error) &&
+           (!s->ops->flush || s->ops->flush(s, error));
+}
+
+gboolean ferry_ram_sender_drain(FerryRamSender *s, GError **error)
+{
+    return ferry_ram_sender_flush(s, error) && (!s->ops->drain || s->ops->drain(s, error));
+}
+
+gboolean ferry_ram_sender_is_in_background(const FerryRamSender *s)
+{
+    return s->ops->in_background;
+}
+
+FerryRamCounts ferry_ram_sender_counts(FerryRamSender *s)
+{
+    FerryRamCounts counts = s->counts;
+
+    if (s->ops->add_counts) {
+        s->ops->add_counts(s, &counts);
+    }
+    return counts;
+}
+
+uint64_t ferry_ram_sender_bytes_written(const FerryRamSender *s)
+{
+    return ferry_channel_bytes_written(s->setup.channel) +
+           (s->ops->bytes_written ? s->ops->bytes_written(s) : 0);
+}
+
+uint64_t ferry_ram_sender_queued(const FerryRamSender *s)
+{
+    gint64 bytes = ferry_channel_queued(s->setup.channel);
+
+    return (bytes > 0 ? (uint64_t)bytes : 0) + (s->ops->queued ? s->ops->queued(s) : 0);
+}
+
+uint64_t ferry_ram_sender_waited_ns(const FerryRamSender *s)
+{
+    return s->ops->waited_ns ? s->ops->waited_ns(s)
+                             : ferry_channel_ratelimit_waited_ns(s->setup.channel);
+}
+
+const char *ferry_ram_sender_get_name(const FerryRamSender *s) { return s->ops->name; }
+
+void ferry_ram_sender_free(FerryRamSender *s)
+{
+    if (s) {
+        s->ops->free(s);
+    }
+}

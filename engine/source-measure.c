@@ -22,28 +22,23 @@ void ferry_source_look_at_limits(FerrySource *s)
     ferry_channel_ratelimit_set(s->channel, s->paused ? 0 : s->current.max_bandwidth);
 }
 
-static uint64_t queued(FerrySource *s)
-{
-    gint64 bytes = ferry_channel_queued(s->channel);
-    return bytes > 0 ? (uint64_t)bytes : 0;
-}
-
 /* Only writes are timed: looking for zero pages, a sync, a rest say nothing about the channel. */
 static void begin_write(FerrySource *s)
 {
     s->busy_since_ns = ferry_now_ns();
-    s->written_before = ferry_channel_bytes_written(s->channel);
-    s->queued_before = (gint64)queued(s);
-    s->waited_before = ferry_channel_ratelimit_waited_ns(s->channel);
+    s->written_before = ferry_ram_sender_bytes_written(s->sender);
+    s->queued_before = (gint64)ferry_ram_sender_queued(s->sender);
+    s->waited_before = ferry_ram_sender_waited_ns(s->sender);
 }
 
 /* What left for the peer since the last look, and how long that took. */
 static void learn_rate(FerrySource *s)
 {
-    uint64_t written = ferry_channel_bytes_written(s->channel) - s->written_before;
-    gint64 delivered = (gint64)written + s->queued_before - (gint64)queued(s);
+    uint64_t written = ferry_ram_sender_bytes_written(s->sender) - s->written_before;
+    gint64 delivered =
+        (gint64)written + s->queued_before - (gint64)ferry_ram_sender_queued(s->sender);
     uint64_t busy = ferry_now_ns() - s->busy_since_ns;
-    uint64_t waited = ferry_channel_ratelimit_waited_ns(s->channel) - s->waited_before;
+    uint64_t waited = ferry_ram_sender_waited_ns(s->sender) - s->waited_before;
 
     /* Bytes that left while the limit held us back say nothing about the channel. */
     if (written > 0 && delivered > 0 && waited < busy / 16) {
@@ -71,18 +66,20 @@ static gboolean pay_back(FerrySource *s, uint64_t begin_ns, uint64_t written, GE
     }
 }
 
-/* A capped channel never shows what the link can do. So now and then one gather goes out uncapped
- * and its way to the peer is timed; waiting afterwards pays for it. */
+/* A capped channel never shows what the link can do. So now and then what the sender holds goes out
+ * uncapped and its way to the peer is timed; waiting afterwards pays for it. */
 static gboolean probe(FerrySource *s, GError **error)
 {
-    uint64_t begin_ns = s->busy_since_ns, written;
+    uint64_t begin_ns, written;
 
-    ferry_ram_sender_end_section(s->sender, FALSE); /* a PING may be due in pay_back */
+    begin_write(s);
+    begin_ns = s->busy_since_ns;
     ferry_channel_ratelimit_set(s->channel, 0);
-    if (!ferry_ram_sender_flush(s->sender, error)) {
+    if (!ferry_ram_sender_drain(s->sender, error)) {
         return FALSE;
     }
-    while ((gint64)queued(s) > s->queued_before && ferry_now_ns() - begin_ns < PROBE_LIMIT_NS) {
+    while ((gint64)ferry_ram_sender_queued(s->sender) > s->queued_before &&
+           ferry_now_ns() - begin_ns < PROBE_LIMIT_NS) {
         if (!ferry_source_listen(s, ferry_now_ns() + PROBE_STEP_NS, error)) {
             return FALSE;
         }
@@ -91,29 +88,69 @@ static gboolean probe(FerrySource *s, GError **error)
         }
     }
     learn_rate(s);
+    s->watching = FALSE;
     s->probed_ns = ferry_now_ns();
-    written = ferry_channel_bytes_written(s->channel) - s->written_before;
+    /* A PING may be due in pay_back. */
+    if (!ferry_ram_sender_end_section(s->sender, FALSE, error) ||
+        !ferry_ram_sender_flush(s->sender, error)) {
+        return FALSE;
+    }
+    written = ferry_ram_sender_bytes_written(s->sender) - s->written_before;
     return pay_back(s, begin_ns, written, error);
 }
 
-gboolean ferry_source_flush(FerrySource *s, GError **error)
+void ferry_source_begin_pages(FerrySource *s)
 {
-    begin_write(s);
+    if (ferry_ram_sender_is_in_background(s->sender) && !s->watching) {
+        begin_write(s);
+        s->watching = TRUE;
+    }
+}
+
+/* What the sender writes by itself is timed from flush to flush for as long as there is something
+ * to write; else the flush is. */
+static gboolean write_out(FerrySource *s, gboolean (*write)(FerryRamSender *sender, GError **error),
+                          GError **error)
+{
+    if (!s->watching) {
+        begin_write(s);
+    }
     if (!s->paused) {
         ferry_source_look_at_limits(s);
-        if (s->current.max_bandwidth && !ferry_ram_sender_is_empty(s->sender) &&
+        if (s->current.max_bandwidth && !ferry_ram_sender_is_idle(s->sender) &&
             ferry_now_ns() - s->probed_ns > PROBE_INTERVAL_NS) {
             return probe(s, error);
         }
     }
-    if (!ferry_ram_sender_flush(s->sender, error)) {
+    if (!write(s->sender, error)) {
         return FALSE;
     }
-    if (ferry_channel_bytes_written(s->channel) != s->written_before) {
+    learn_rate(s);
+    if (s->watching) {
+        begin_write(s);
+    }
+    return TRUE;
+}
+
+gboolean ferry_source_flush(FerrySource *s, GError **error)
+{
+    uint64_t written = ferry_channel_bytes_written(s->channel);
+
+    if (!write_out(s, ferry_ram_sender_flush, error)) {
+        return FALSE;
+    }
+    if (ferry_channel_bytes_written(s->channel) != written) {
         s->peer.spoke_ns = ferry_now_ns();
     }
-    learn_rate(s);
     return TRUE;
+}
+
+gboolean ferry_source_drain(FerrySource *s, GError **error)
+{
+    gboolean ok = write_out(s, ferry_ram_sender_drain, error);
+
+    s->watching = FALSE;
+    return ok;
 }
 
 /* The parts of the downtime if the guest were paused now. */
@@ -197,9 +234,9 @@ void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values
 {
     FerryRamCounts counts = ferry_ram_sender_counts(s->sender);
     uint64_t now = ferry_now_ns();
-    uint64_t sent = ferry_channel_bytes_written(s->channel) - s->round_begin_bytes;
-    uint64_t pages = counts.normal_pages + counts.zero_pages - s->round_begin_counts.normal_pages -
-                     s->round_begin_counts.zero_pages;
+    uint64_t sent = ferry_ram_sender_bytes_written(s->sender) - s->round_begin_bytes;
+    uint64_t pages =
+        ferry_ram_counts_pages(&counts) - ferry_ram_counts_pages(&s->round_begin_counts);
     uint64_t dirty = ferry_precopy_pending_pages(s->machine);
     unsigned number = (unsigned)s->dirty_syncs;
     const FerryLimits *l = &s->current;
@@ -216,7 +253,7 @@ void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values
         .number = number,
         .dirty_bytes = dirty * FERRY_PAGE_SIZE,
         /* With a return path the destination itself says how far it is behind. */
-        .queued_bytes = s->return_path ? 0 : queued(s),
+        .queued_bytes = s->return_path ? 0 : ferry_ram_sender_queued(s->sender),
         .round_sent_bytes = sent,
         .round_dirtied_bytes = number ? dirty * FERRY_PAGE_SIZE : 0,
         .round_ns = now - s->round_begin_ns,
@@ -269,7 +306,7 @@ void ferry_source_report(FerrySource *s, const FerryRound *v)
         pthread_mutex_unlock(&s->lock);
     }
     s->round_begin_ns = ferry_now_ns();
-    s->round_begin_bytes = ferry_channel_bytes_written(s->channel);
+    s->round_begin_bytes = ferry_ram_sender_bytes_written(s->sender);
     s->round_begin_counts = counts;
 }
 
@@ -278,7 +315,7 @@ void ferry_source_report_last(FerrySource *s)
     uint64_t now = ferry_now_ns();
     FerryRound values = {
         .number = (unsigned)s->dirty_syncs - 1,
-        .round_sent_bytes = ferry_channel_bytes_written(s->channel) - s->round_begin_bytes,
+        .round_sent_bytes = ferry_ram_sender_bytes_written(s->sender) - s->round_begin_bytes,
         .round_ns = now - s->round_begin_ns,
         .throttle_percent = s->throttle_percent,
     };
@@ -297,7 +334,7 @@ void ferry_source_publish(FerrySource *s, gboolean notify)
     p->phase = ferry_precopy_phase(s->machine);
     p->peer_is_ferry = s->peer.is_ferry;
     p->ram_remaining_bytes = remaining;
-    p->sent_bytes = ferry_channel_bytes_written(s->channel);
+    p->sent_bytes = ferry_ram_sender_bytes_written(s->sender);
     p->normal_pages = counts.normal_pages;
     p->zero_pages = counts.zero_pages;
     p->dirty_syncs = s->dirty_syncs;

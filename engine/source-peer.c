@@ -199,7 +199,7 @@ gboolean ferry_source_probe_lag(FerrySource *s, GError **error)
     if (!ferry_source_ping(s, FERRY_PING_ALIVE, error)) {
         return FALSE;
     }
-    s->peer.pinged_bytes = ferry_channel_bytes_written(s->channel);
+    s->peer.pinged_bytes = ferry_ram_sender_bytes_written(s->sender);
     return TRUE;
 }
 
@@ -219,13 +219,13 @@ uint64_t ferry_source_lag(const FerrySource *s)
 }
 
 /* For how long the destination could have answered and did not. What is written meanwhile says
- * nothing of it: its kernel takes that for a while. A ping that is itself still under way does. */
+ * nothing of it: its kernel takes that for a while. A ping that is itself still under way does, as
+ * does what was written on other channels before it. */
 static uint64_t silence(FerrySource *s, uint64_t now)
 {
     Peer *p = &s->peer;
-    uint64_t written = ferry_channel_bytes_written(s->channel);
-    gint64 queued = MAX(ferry_channel_queued(s->channel), 0);
-    uint64_t taken = written - MIN((uint64_t)queued, written);
+    uint64_t written = ferry_ram_sender_bytes_written(s->sender);
+    uint64_t taken = written - MIN(ferry_ram_sender_queued(s->sender), written);
 
     if (taken < p->pinged_bytes && taken > p->taken_bytes) {
         p->taken_ns = now;

@@ -1,5 +1,6 @@
 /* The inside of a source, shared by its files:
  *   source.c          the machine's actions, performed
+ *   source-switchover.c  those of the end: from the pause to the release
  *   source-peer.c     the conversation with the destination
  *   source-devices.c  device sections and the end of the stream
  *   source-measure.c  rates, rounds, predictions, progress */
@@ -45,6 +46,8 @@ struct FerrySource {
     FerryChannel *channel; /* rate-limited */
     FerryInterrupt *interrupt;
     FerrySourceOptions options;
+    FerryDialect dialect; /* for the peer as it was announced */
+    uint8_t uuid[16];     /* zeros: it has none */
     uint64_t timeout_ns;
     gboolean return_path;
 
@@ -70,6 +73,7 @@ struct FerrySource {
 
     Costs costs;
     FerryRate rate;
+    gboolean watching; /* writes that go on in the background are being timed */
     uint64_t busy_since_ns, probed_ns;
     uint64_t written_before, waited_before;
     gint64 queued_before;
@@ -83,6 +87,24 @@ struct FerrySource {
     GByteArray *tail;  /* device sections; the end of stream too once it is due */
     GArray *described; /* FerryDescribedDevice of the sections in tail */
 };
+
+/* source-switchover.c */
+
+/* FERRY_ACTION_PAUSE, and the leave to go on of the destination and of the user, if that was asked
+ * for. */
+gboolean ferry_source_pause_guest(FerrySource *s, GError **error);
+/* FERRY_ACTION_SAVE: the end of ram, device state, and for a Ferry, which waits for GO, the end of
+ * the stream. */
+gboolean ferry_source_save_devices(FerrySource *s, FerryEvent *out_event, GError **error);
+/* FERRY_ACTION_AWAIT_LOADED. */
+gboolean ferry_source_await_loaded(FerrySource *s, GError **error);
+/* FERRY_ACTION_RELEASE: the destination may run the guest. */
+gboolean ferry_source_let_go(FerrySource *s, GError **error);
+/* FERRY_ACTION_RESUME: everything is as if there had been no migration. */
+void ferry_source_take_back(FerrySource *s, GError **first_error);
+gboolean ferry_source_is_cancelled(FerrySource *s, GError **error);
+void ferry_source_throttle(FerrySource *s, unsigned percent);
+void ferry_source_stop_log(FerrySource *s);
 
 /* source-peer.c */
 
@@ -122,8 +144,12 @@ gboolean ferry_source_write_tail(FerrySource *s, GError **error);
 /* source-measure.c */
 
 void ferry_source_look_at_limits(FerrySource *s);
+/* Pages are about to be handed to the sender. */
+void ferry_source_begin_pages(FerrySource *s);
 /* Writes out what the sender holds, and learns the channel's rate from it. */
 gboolean ferry_source_flush(FerrySource *s, GError **error);
+/* The same, until nothing is under way inside the sender: no more pages follow for now. */
+gboolean ferry_source_drain(FerrySource *s, GError **error);
 /* After the first round; and again now and then while what was measured alone exceeds the budget:
  * it may have been a busy moment. */
 gboolean ferry_source_should_rehearse(FerrySource *s);

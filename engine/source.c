@@ -6,10 +6,31 @@
 #include "transport/transport.h"
 
 #define TIMEOUT_DEFAULT_NS 10000000000ull
-#define CONTINUE_STEP_NS 2000000ull /* pre-switchover: how soon continue and cancel are seen */
-#define ABORT_NS 200000000ull       /* for telling the destination; it would find out anyway */
-#define SECTION_NS 50000000ull      /* a PART is closed after so long: commands fit between */
+#define SECTION_NS 50000000ull /* a PART is closed after so long: commands fit between */
+#define DEAR_SECTION_NS 500000000ull
 #define PUBLISH_NS 20000000ull
+
+/* While the sender waits for its channels. */
+static gboolean between(void *self, GError **error)
+{
+    FerrySource *s = self;
+
+    return ferry_ram_sender_in_section(s->sender) ? ferry_source_listen(s, 0, error)
+                                                  : ferry_source_keep_alive(s, error);
+}
+
+static FerryRamSender *new_sender(FerrySource *s)
+{
+    FerryRamSetup setup = {.memory = s->memory,
+                           .channel = s->channel,
+                           .options = &s->options,
+                           .dialect = &s->dialect,
+                           .uuid = s->uuid,
+                           .progress_ns = s->timeout_ns,
+                           .between = between,
+                           .between_self = s};
+    return ferry_ram_sender_new(&setup);
+}
 
 FerrySource *ferry_source_new(FerryGuest *guest, FerryChannel *channel, FerryInterrupt *interrupt,
                               const FerrySourceOptions *options, const FerryLimits *limits)
@@ -27,7 +48,9 @@ FerrySource *ferry_source_new(FerryGuest *guest, FerryChannel *channel, FerryInt
     s->limits = limits ? *limits : default_limits;
     s->return_path = !s->options.no_return_path && ferry_channel_can_read(channel);
     s->channel = ferry_channel_ratelimit(channel, s->limits.max_bandwidth, interrupt);
-    s->sender = ferry_ram_sender_new(s->memory, s->channel, s->timeout_ns);
+    s->dialect = s->options.dialect ? *s->options.dialect : ferry_dialect_ferry;
+    (void)ferry_guest_get_uuid(guest, s->uuid);
+    s->sender = new_sender(s);
     s->rounds = g_array_new(FALSE, FALSE, sizeof(FerryRoundReport));
     s->tail = g_byte_array_new();
     s->described = g_array_new(FALSE, FALSE, sizeof(FerryDescribedDevice));
@@ -92,25 +115,18 @@ static gboolean set_up(FerrySource *s, GError **error)
     s->progress.setup_ns = ferry_now_ns() - s->begin_ns;
     pthread_mutex_unlock(&s->lock);
     s->round_begin_ns = ferry_now_ns();
-    s->round_begin_bytes = ferry_channel_bytes_written(s->channel);
+    s->round_begin_bytes = ferry_ram_sender_bytes_written(s->sender);
     return TRUE;
-}
-
-static void throttle(FerrySource *s, unsigned percent)
-{
-    if (percent != s->throttle_percent) {
-        s->throttle_percent = percent;
-        ferry_guest_throttle(s->guest, percent);
-    }
 }
 
 /* FERRY_ACTION_SYNC: what was written since the last sync is pending again. */
 static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
 {
-    if (!s->paused) {
-        ferry_ram_sender_end_section(s->sender, FALSE);
+    if (!s->paused && (!ferry_ram_sender_end_round(s->sender, FALSE, error) ||
+                       !ferry_ram_sender_end_section(s->sender, FALSE, error))) {
+        return FALSE;
     }
-    if (!ferry_source_flush(s, error) || !ferry_source_listen(s, 0, error) ||
+    if (!ferry_source_drain(s, error) || !ferry_source_listen(s, 0, error) ||
         (s->dirty_syncs > 0 && !s->paused && !ferry_source_probe_lag(s, error))) {
         return FALSE;
     }
@@ -128,7 +144,7 @@ static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
     return TRUE;
 }
 
-/* FERRY_ACTION_SEND. The order keeps pages: protect, then forget, then read (at the flush). While
+/* FERRY_ACTION_SEND. The order keeps pages: protect, then forget, then read (here or later). While
  * the guest is paused nothing can be written, so nothing needs protection. */
 static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *section_ns,
                            GError **error)
@@ -136,8 +152,12 @@ static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *sectio
     FerryBitmap *pending = ferry_precopy_pending(s->machine, b->block);
 
     if (!ferry_ram_sender_has_room(s->sender, b->n_pages)) {
-        if (!s->paused && ferry_now_ns() - *section_ns > SECTION_NS) {
-            ferry_ram_sender_end_section(s->sender, FALSE);
+        uint64_t longest =
+            ferry_ram_sender_has_dear_sections(s->sender) ? DEAR_SECTION_NS : SECTION_NS;
+        if (!s->paused && ferry_now_ns() - *section_ns > longest) {
+            if (!ferry_ram_sender_end_section(s->sender, FALSE, error)) {
+                return FALSE;
+            }
             *section_ns = ferry_now_ns();
         }
         if (!ferry_source_flush(s, error) || !ferry_source_listen(s, 0, error)) {
@@ -150,16 +170,15 @@ static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *sectio
         }
         ferry_bitmap_reset(pending, b->first_page, b->n_pages);
     }
-    ferry_ram_sender_pages(s->sender, b->block, b->first_page, b->n_pages, s->paused);
-    return TRUE;
+    ferry_source_begin_pages(s);
+    return ferry_ram_sender_pages(s->sender, b->block, b->first_page, b->n_pages, s->paused, error);
 }
 
 static gboolean rest(FerrySource *s, GError **error)
 {
     uint64_t until = ferry_now_ns() + ferry_precopy_decision(s->machine)->rest_ns;
 
-    ferry_ram_sender_end_section(s->sender, FALSE);
-    if (!ferry_source_flush(s, error)) {
+    if (!ferry_ram_sender_end_section(s->sender, FALSE, error) || !ferry_source_drain(s, error)) {
         return FALSE;
     }
     while (ferry_now_ns() < until) {
@@ -170,167 +189,6 @@ static gboolean rest(FerrySource *s, GError **error)
         }
     }
     return ferry_source_keep_alive(s, error);
-}
-
-static gboolean is_cancelled(FerrySource *s, GError **error)
-{
-    if (g_atomic_int_get(&s->owner) != OWNER_CANCELLED) {
-        return FALSE;
-    }
-    g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_CANCELLED, "migration cancelled");
-    return TRUE;
-}
-
-/* FERRY_ACTION_PAUSE, and the user's leave to go on if that was asked for. */
-static gboolean pause_guest(FerrySource *s, GError **error)
-{
-    s->pause_called_ns = ferry_now_ns();
-    if (!ferry_guest_pause(s->guest, FERRY_PAUSE_SWITCHOVER, &s->was_running, error)) {
-        return FALSE;
-    }
-    s->paused = TRUE;
-    s->downtime.pause_ns = ferry_now_ns() - s->pause_called_ns;
-    if (!s->options.pause_before_switchover) {
-        return TRUE;
-    }
-    g_atomic_int_set(&s->waits, 1);
-    ferry_source_publish(s, TRUE);
-    while (!g_atomic_int_get(&s->go_on)) {
-        uint64_t until = ferry_now_ns() + CONTINUE_STEP_NS;
-        if (is_cancelled(s, error) || !ferry_source_listen(s, until, error) ||
-            !ferry_source_keep_alive(s, error)) {
-            return FALSE;
-        }
-        if (!s->return_path) {
-            g_usleep(CONTINUE_STEP_NS / 1000);
-        }
-    }
-    g_atomic_int_set(&s->waits, 0);
-    return TRUE;
-}
-
-/* From here on the source never runs the guest by itself. Exactly one of this and a cancel wins. */
-static gboolean release(FerrySource *s, GError **error)
-{
-    if (!g_atomic_int_compare_and_exchange(&s->owner, OWNER_HERE, OWNER_RELEASED)) {
-        is_cancelled(s, error);
-        return FALSE;
-    }
-    if (!ferry_handover_record(s->options.record_path, "source", "released",
-                               ferry_guest_machine(s->guest),
-                               ferry_channel_get_description(s->channel), error)) {
-        g_atomic_int_set(&s->owner, OWNER_HERE); /* nobody was told yet */
-        return FALSE;
-    }
-    return TRUE;
-}
-
-/* To a peer that starts the guest by itself the end of the stream is the release. So it comes only
- * once the devices are known to be loaded: until then a refusal leaves the guest here. */
-static gboolean offer(FerrySource *s, GError **error)
-{
-    uint64_t begin_ns = ferry_now_ns();
-
-    if (!ferry_source_barrier(s, error)) {
-        return FALSE;
-    }
-    s->downtime.load_ns = ferry_now_ns() - begin_ns;
-    return release(s, error);
-}
-
-/* FERRY_ACTION_SAVE: the end of ram, device state, and for a Ferry, which waits for GO, the end of
- * the stream. */
-static gboolean save_devices(FerrySource *s, FerryEvent *out_event, GError **error)
-{
-    ferry_ram_sender_end_section(s->sender, TRUE);
-    if (!ferry_source_flush(s, error) || !ferry_source_listen(s, 0, error)) {
-        return FALSE;
-    }
-    ferry_source_report_last(s);
-    uint64_t begin_ns = ferry_now_ns();
-    if (!ferry_source_collect_devices(s, error)) {
-        return FALSE;
-    }
-    if (s->peer.is_ferry) {
-        ferry_source_append_end(s);
-    }
-    if (!ferry_source_write_tail(s, error)) {
-        return FALSE;
-    }
-    s->all_sent = TRUE;
-    s->downtime.device_state_ns = ferry_now_ns() - begin_ns - s->downtime.verify_ns;
-    *out_event = s->peer.is_ferry ? FERRY_EVENT_SAVED : FERRY_EVENT_OFFERED;
-    return s->peer.is_ferry || offer(s, error);
-}
-
-static gboolean await_loaded(FerrySource *s, GError **error)
-{
-    uint64_t begin_ns = ferry_now_ns();
-
-    /* The destination hashes its memory too; it may be slower than we are. */
-    if (!ferry_source_await(s, &s->peer.loaded, 10 * s->downtime.verify_ns, "LOADED", error)) {
-        return FALSE;
-    }
-    s->downtime.load_ns = ferry_now_ns() - begin_ns;
-    return release(s, error);
-}
-
-/* FERRY_ACTION_RELEASE: the destination may run the guest. */
-static gboolean let_go(FerrySource *s, GError **error)
-{
-    uint64_t begin_ns = ferry_now_ns();
-    gboolean ok;
-
-    if (s->peer.is_ferry) {
-        ok = ferry_source_ping(s, FERRY_PING_GO, error) &&
-             ferry_source_await(s, &s->peer.running, 0, "RUNNING", error);
-    } else {
-        ferry_source_append_end(s);
-        ok = ferry_source_write_tail(s, error);
-        if (ok && s->return_path) {
-            ok = ferry_source_await(s, &s->peer.shut_good, 0, "that it has loaded everything",
-                                    error);
-        } else if (ok) {
-            ok = ferry_channel_shutdown_write(s->channel, error);
-        }
-    }
-    s->downtime.start_ns = ferry_now_ns() - begin_ns;
-    s->downtime.total_ns = ferry_now_ns() - s->pause_called_ns;
-    return ok;
-}
-
-static void stop_log(FerrySource *s)
-{
-    if (s->log_started) {
-        ferry_dirty_log_stop(s->log);
-        s->log_started = FALSE;
-    }
-}
-
-/* FERRY_ACTION_RESUME: everything is as if there had been no migration. */
-static void take_back(FerrySource *s, GError **first_error)
-{
-    g_autoptr(GError) error = NULL;
-
-    (void)ferry_handover_record(s->options.record_path, "source", "aborted",
-                                ferry_guest_machine(s->guest),
-                                ferry_channel_get_description(s->channel), NULL);
-    if (s->paused && s->was_running && !ferry_guest_resume(s->guest, &error)) {
-        g_prefix_error(first_error, "%s, after: ", error->message);
-    }
-    s->paused = FALSE;
-    throttle(s, 0);
-    stop_log(s);
-    if (s->all_sent && s->peer.is_ferry) { /* it may be waiting for GO */
-        uint8_t bytes[FERRY_COMMAND_HEADER_SIZE + 4];
-        size_t n = ferry_ping_encode(FERRY_PING_ABORT, bytes);
-        while (g_atomic_int_get(&s->owner) == OWNER_CANCELLED &&
-               !ferry_interrupt_is_raised(s->interrupt)) {
-            g_usleep(100); /* the cancelling thread is between its two steps */
-        }
-        ferry_interrupt_lower(s->interrupt);
-        (void)ferry_channel_write_all(s->channel, bytes, n, ABORT_NS, NULL);
-    }
 }
 
 /* One action; *out_event is what it brought. FERRY_ACTION_FINISH and what ends a failure are the
@@ -351,15 +209,15 @@ static gboolean perform(FerrySource *s, FerryAction action, const FerryBatch *ba
         return rest(s, error);
     case FERRY_ACTION_PAUSE:
         *out_event = FERRY_EVENT_PAUSED;
-        return pause_guest(s, error);
+        return ferry_source_pause_guest(s, error);
     case FERRY_ACTION_SAVE:
-        return save_devices(s, out_event, error);
+        return ferry_source_save_devices(s, out_event, error);
     case FERRY_ACTION_AWAIT_LOADED:
         *out_event = FERRY_EVENT_LOADED;
-        return await_loaded(s, error);
+        return ferry_source_await_loaded(s, error);
     case FERRY_ACTION_RELEASE:
         *out_event = FERRY_EVENT_RUNNING;
-        return let_go(s, error);
+        return ferry_source_let_go(s, error);
     case FERRY_ACTION_FINISH:
     case FERRY_ACTION_RESUME:
     case FERRY_ACTION_HOLD:
@@ -376,7 +234,7 @@ static void after_step(FerrySource *s, FerryEvent event, FerryPhase before,
     gboolean synced = event == FERRY_EVENT_SYNCED;
 
     if (synced && !s->paused) {
-        throttle(s, ferry_precopy_decision(s->machine)->throttle_percent);
+        ferry_source_throttle(s, ferry_precopy_decision(s->machine)->throttle_percent);
         ferry_source_report(s, values);
     }
     if (moved || synced || ferry_now_ns() - *published_ns > PUBLISH_NS) {
@@ -408,16 +266,16 @@ gboolean ferry_source_run(FerrySource *s, GError **error)
             break;
         }
         after_step(s, event, before, &values, &published_ns);
-        if (is_cancelled(s, &happened) ||
+        if (ferry_source_is_cancelled(s, &happened) ||
             !perform(s, action, &batch, &section_ns, &values, &event, &happened)) {
             event = FERRY_EVENT_STOPPED;
         }
     }
     if (action == FERRY_ACTION_RESUME) {
-        take_back(s, &happened);
+        ferry_source_take_back(s, &happened);
     } else {
-        throttle(s, 0); /* the guest may be let run here by hand */
-        stop_log(s);
+        ferry_source_throttle(s, 0); /* the guest may be let run here by hand */
+        ferry_source_stop_log(s);
         pthread_mutex_lock(&s->lock);
         s->progress.verified = action == FERRY_ACTION_FINISH && s->downtime.verify_ns > 0;
         pthread_mutex_unlock(&s->lock);

@@ -75,7 +75,7 @@ static void send(FerryRamSender *s, Ends *e, unsigned block, uint64_t first, uin
             cr_assert(ferry_ram_sender_flush(s, NULL));
             drain(e);
         }
-        ferry_ram_sender_pages(s, block, first + done, MIN(100, n - done), last);
+        cr_assert(ferry_ram_sender_pages(s, block, first + done, MIN(100, n - done), last, NULL));
     }
 }
 
@@ -84,7 +84,10 @@ Test(ram, arrives_as_it_was_sent)
     g_autoptr(FerryMemory) source = blocks(from), destination = blocks(to);
     Ends e = {.loader = ferry_ram_loader_new(destination), .decoder = ferry_decoder_new(NULL)};
     ferry_channel_pair(8 << 20, NULL, &e.out, &e.in);
-    g_autoptr(FerryRamSender) s = ferry_ram_sender_new(source, e.out, 1000000000);
+    FerrySourceOptions options = {0};
+    FerryRamSetup setup = {
+        .memory = source, .channel = e.out, .options = &options, .progress_ns = 1000000000};
+    g_autoptr(FerryRamSender) s = ferry_ram_sender_new(&setup);
 
     for (unsigned p = 0; p < PAGES; p++) {
         memset(from[0] + p * 4096, p % 3 ? (int)(p % 251 + 1) : 0, 4096);
@@ -94,14 +97,14 @@ Test(ram, arrives_as_it_was_sent)
     cr_assert(ferry_ram_sender_start(s, NULL));
     send(s, &e, 0, 0, PAGES, FALSE);
     send(s, &e, 1, 0, PAGES, FALSE);
-    ferry_ram_sender_end_section(s, FALSE);
+    cr_assert(ferry_ram_sender_end_section(s, FALSE, NULL));
     memset(from[0] + 4096, 0, 4096);        /* was not zero: must be cleared there */
     memset(from[1] + 7 * 4096, 0x77, 4096); /* was zero */
     send(s, &e, 1, 7, 1, FALSE);
     send(s, &e, 0, 1, 1, FALSE);
-    ferry_ram_sender_end_section(s, FALSE);
-    ferry_ram_sender_end_section(s, FALSE); /* none is open: nothing is sent */
-    ferry_ram_sender_end_section(s, TRUE);  /* but the END section always is */
+    cr_assert(ferry_ram_sender_end_section(s, FALSE, NULL));
+    cr_assert(ferry_ram_sender_end_section(s, FALSE, NULL)); /* none is open: nothing is sent */
+    cr_assert(ferry_ram_sender_end_section(s, TRUE, NULL));  /* but the END section always is */
     cr_assert(ferry_ram_sender_flush(s, NULL));
     drain(&e);
 
