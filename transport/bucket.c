@@ -70,3 +70,10 @@ void ferry_bucket_take(FerryBucket *b, uint64_t bytes)
 {
     b->credit_bytes -= MIN(bytes, b->credit_bytes); /* the limit may have been set meanwhile */
 }
+
+void ferry_bucket_give_back(FerryBucket *b, uint64_t bytes)
+{
+    uint64_t most = b->bytes_per_second ? share(b, 10) : 0;
+
+    b->credit_bytes = bytes < most ? MIN(b->credit_bytes + bytes, most) : most;
+}

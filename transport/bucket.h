@@ -19,7 +19,9 @@ void ferry_bucket_set_rate(FerryBucket *b, uint64_t bytes_per_second, uint64_t n
 /* How many of @want bytes may go at @now_ns. 0: none yet; a piece worth 10 ms, or all of @want if
  * that is less, goes at *@out_at_ns unless the rate changes. */
 uint64_t ferry_bucket_grant(FerryBucket *b, uint64_t want, uint64_t now_ns, uint64_t *out_at_ns);
-/* @bytes of what was granted have gone. */
+/* @bytes of what was granted are on their way. */
 void ferry_bucket_take(FerryBucket *b, uint64_t bytes);
+/* @bytes of what was taken have not gone after all. */
+void ferry_bucket_give_back(FerryBucket *b, uint64_t bytes);
 
 G_END_DECLS

@@ -58,9 +58,12 @@ void ferry_channel_pair(size_t capacity, FerryInterrupt *interrupt, FerryChannel
  * does not count against its deadline. Takes @channel. */
 FerryChannel *ferry_channel_ratelimit(FerryChannel *channel, uint64_t bytes_per_second,
                                       FerryInterrupt *interrupt);
-/* Any thread; on a channel made by ferry_channel_ratelimit. 0 = no limit. */
+/* A wrapper that holds writes to the rate that @limited has, both together. Each may be freed first
+ * and be used by a thread of its own. Takes @channel. */
+FerryChannel *ferry_channel_ratelimit_join(FerryChannel *channel, FerryChannel *limited);
+/* Any thread; on a channel made by ferry_channel_ratelimit or _join. 0 = no limit. */
 void ferry_channel_ratelimit_set(FerryChannel *channel, uint64_t bytes_per_second);
-/* Time that writes have spent being held back, ns. Any thread. */
+/* Time that writes to this channel have spent being held back, ns. Any thread. */
 uint64_t ferry_channel_ratelimit_waited_ns(const FerryChannel *channel);
 
 /* A wrapper that misbehaves on purpose, for tests. Takes @channel. Counted on bytes written

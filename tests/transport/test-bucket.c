@@ -96,3 +96,21 @@ ParameterizedTest(Row *row, bucket, keeps_the_rate_over_ten_seconds)
         cr_expect(sent + row->rate / 50 + 1 >= most, "too slow");
     }
 }
+
+Test(bucket, what_comes_back_may_go_again)
+{
+    uint64_t at;
+    FerryBucket b;
+
+    ferry_bucket_init(&b, 1000, 0);
+    cr_assert_eq(ferry_bucket_grant(&b, 100, SECOND, &at), 100);
+    ferry_bucket_take(&b, 100);
+    cr_expect_eq(ferry_bucket_grant(&b, 100, SECOND, &at), 0);
+    ferry_bucket_give_back(&b, 60);
+    cr_expect_eq(ferry_bucket_grant(&b, 100, SECOND, &at), 60);
+    ferry_bucket_give_back(&b, UINT64_MAX); /* never more than 100 ms are worth */
+    cr_expect_eq(ferry_bucket_grant(&b, 1000, SECOND, &at), 100);
+    ferry_bucket_set_rate(&b, 0, SECOND);
+    ferry_bucket_give_back(&b, 50); /* granted before, when there was a limit */
+    cr_expect_eq(b.credit_bytes, 0);
+}
