@@ -164,29 +164,67 @@ gboolean ferry_source_await(FerrySource *s, const gboolean *flag, uint64_t extra
     return TRUE;
 }
 
-gboolean ferry_source_greet(FerrySource *s, GError **error)
+static FerryConfiguration configuration(const FerrySource *s)
 {
-    uint8_t bytes[FERRY_STREAM_HEADER_SIZE + FERRY_CONFIGURATION_MAX + FERRY_COMMAND_HEADER_SIZE];
-    FerryConfiguration configuration = {0};
-    FerryCommand open = {.id = FERRY_COMMAND_OPEN_RETURN_PATH};
-    size_t n;
+    const FerryKeptState *kept = ferry_guest_kept_state(s->guest);
+    FerryConfiguration c = {.page_bits = kept ? kept->page_bits : 0};
 
-    g_strlcpy(configuration.machine, ferry_guest_machine(s->guest), sizeof configuration.machine);
-    n = ferry_stream_header_encode(bytes);
-    n += ferry_configuration_encode(&configuration, bytes + n);
-    if (!s->return_path) {
-        return ferry_source_write(s, bytes, n, error);
-    }
-    n += ferry_command_encode(&open, bytes + n);
-    if (!ferry_source_write(s, bytes, n, error) || !ferry_source_ping(s, FERRY_PING_HELLO, error)) {
-        return FALSE;
-    }
+    g_strlcpy(c.machine, ferry_guest_machine(s->guest), sizeof c.machine);
+    c.has_uuid = s->options.send_uuid && ferry_guest_get_uuid(s->guest, c.uuid);
+    return c;
+}
+
+/* The first bytes tell the destination which connection is the main one. One that takes several
+ * may say nothing before it has them all. */
+static gboolean connect_all(FerrySource *s, GError **error)
+{
+    uint8_t header[FERRY_STREAM_HEADER_SIZE];
+
+    return ferry_source_write(s, header, ferry_stream_header_encode(header), error) &&
+           ferry_ram_sender_connect(s->sender, error);
+}
+
+static gboolean await_greeting(FerrySource *s, GError **error)
+{
     s->peer.heard_ns = s->peer.spoke_ns;
     if (!ferry_source_await(s, &s->peer.greeted, 0, "hello", error)) {
         return FALSE;
     }
     s->peer.round_trip_ns = ferry_now_ns() - s->peer.spoke_ns;
+    if (s->peer.is_ferry) { /* better than whatever it was taken for */
+        s->dialect = ferry_dialect_ferry;
+    }
     return TRUE;
+}
+
+gboolean ferry_source_greet(FerrySource *s, GError **error)
+{
+    uint8_t bytes[FERRY_CONFIGURATION_MAX + FERRY_COMMAND_HEADER_SIZE];
+    FerryConfiguration c = configuration(s);
+    FerryCommand open = {.id = FERRY_COMMAND_OPEN_RETURN_PATH};
+    size_t n = ferry_configuration_encode(&c, bytes);
+
+    if (s->return_path) {
+        n += ferry_command_encode(&open, bytes + n);
+    }
+    if (!connect_all(s, error) || !ferry_source_write(s, bytes, n, error)) {
+        return FALSE;
+    }
+    if (s->return_path &&
+        (!ferry_source_ping(s, FERRY_PING_HELLO, error) || !await_greeting(s, error))) {
+        return FALSE;
+    }
+    ferry_source_collect_early(s);
+    return ferry_source_write_tail(s, error);
+}
+
+gboolean ferry_source_announce_switchover(FerrySource *s, GError **error)
+{
+    uint8_t bytes[FERRY_COMMAND_HEADER_SIZE];
+    FerryCommand start = {.id = FERRY_COMMAND_SWITCHOVER_START};
+
+    return !s->dialect.switchover_start ||
+           ferry_source_write(s, bytes, ferry_command_encode(&start, bytes), error);
 }
 
 gboolean ferry_source_probe_lag(FerrySource *s, GError **error)

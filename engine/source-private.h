@@ -84,6 +84,7 @@ struct FerrySource {
     uint64_t dirtied_since,
         dirtied_since_ns; /* pages found by syncs since the rate was last told */
 
+    uint32_t next_section_id;
     GByteArray *tail;  /* device sections; the end of stream too once it is due */
     GArray *described; /* FerryDescribedDevice of the sections in tail */
 };
@@ -132,8 +133,13 @@ void ferry_source_judge(FerrySource *s, GError **happened, GError **error);
 gboolean ferry_source_ping(FerrySource *s, uint32_t value, GError **error);
 gboolean ferry_source_write(FerrySource *s, const void *bytes, size_t n, GError **error);
 
+/* Tells a destination that wants to know that the guest is paused, between sections. */
+gboolean ferry_source_announce_switchover(FerrySource *s, GError **error);
+
 /* source-devices.c */
 
+/* Puts the sections that stand in front of the pages into s->tail. */
+void ferry_source_collect_early(FerrySource *s);
 /* Puts the engine's own sections and the embedder's, one after another, into s->tail. */
 gboolean ferry_source_collect_devices(FerrySource *s, GError **error);
 /* Puts the end of the stream and the description of what was collected behind them. */

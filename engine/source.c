@@ -53,6 +53,7 @@ FerrySource *ferry_source_new(FerryGuest *guest, FerryChannel *channel, FerryInt
     s->sender = new_sender(s);
     s->rounds = g_array_new(FALSE, FALSE, sizeof(FerryRoundReport));
     s->tail = g_byte_array_new();
+    s->next_section_id = FERRY_RAM_SECTION_ID + 1;
     s->described = g_array_new(FALSE, FALSE, sizeof(FerryDescribedDevice));
     s->progress.ram_total_bytes = ferry_memory_total_bytes(s->memory);
     s->progress.ram_remaining_bytes = s->progress.ram_total_bytes;
@@ -209,7 +210,7 @@ static gboolean perform(FerrySource *s, FerryAction action, const FerryBatch *ba
         return rest(s, error);
     case FERRY_ACTION_PAUSE:
         *out_event = FERRY_EVENT_PAUSED;
-        return ferry_source_pause_guest(s, error);
+        return ferry_source_pause_guest(s, error) && ferry_source_announce_switchover(s, error);
     case FERRY_ACTION_SAVE:
         return ferry_source_save_devices(s, out_event, error);
     case FERRY_ACTION_AWAIT_LOADED:
