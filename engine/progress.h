@@ -37,8 +37,13 @@ typedef struct {
     gboolean peer_is_ferry;
     uint64_t ram_total_bytes;
     uint64_t ram_remaining_bytes; /* pending and not yet read */
-    uint64_t sent_bytes;          /* on the channel, everything included */
+    uint64_t sent_bytes;          /* on all channels, everything included */
     uint64_t normal_pages, zero_pages;
+    /* How much less travelled than was meant: pages, and the bytes that stood for them. */
+    uint64_t xbzrle_pages, xbzrle_bytes;
+    uint64_t compressed_pages, compressed_bytes; /* COMPRESS_PAGE records */
+    uint64_t coded_pages, coded_bytes;           /* multifd's compression */
+    uint64_t multifd_bytes;                      /* on multifd's channels; part of sent_bytes */
     uint64_t dirty_syncs;
     uint64_t dirty_pages_per_second;
     uint64_t bytes_per_second;          /* over the last round or part of it */
