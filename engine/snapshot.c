@@ -136,7 +136,8 @@ FerryCapture *ferry_snapshot_open(const char *path, uint64_t offset, uint64_t ma
         ferry_capture_refuse(error, "%s: no file has a byte %" G_GUINT64_FORMAT, path, offset);
         return NULL;
     }
-    g_autoptr(FerryDecoder) decoder = r.decoder = ferry_decoder_new(&options);
+    g_autoptr(FerryDecoder) decoder = ferry_decoder_new(&options);
+    r.decoder = decoder;
     if (!ferry_mapped_file_size(fd, &r.file_bytes, error) || !read_all(&r, error)) {
         g_prefix_error(error, "%s: ", path);
         return NULL;
