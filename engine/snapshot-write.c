@@ -14,7 +14,8 @@
 #include "protocol/ram.h"
 #include "protocol/wire.h"
 
-#define PUNCH_MIN (64u << 10) /* smaller holes are not worth the call */
+#define PUNCH_MIN (64u << 10)           /* smaller holes are not worth the call */
+#define MAY_BE_FIRMWARE_MAX (64u << 20) /* the flash of an Arm machine */
 
 /* The bytes in front of the first block's entry, or behind the last one's pages. */
 static void add_section(GByteArray *out, const FerrySavedSection *s, uint32_t id)
@@ -168,7 +169,20 @@ static void punch(const FerryCapture *c, const FerryCaptureBlock *b, uint64_t fr
     }
 }
 
-/* A bit for each page that is not zero; what is zero becomes a hole. */
+/* A QEMU that loads such a file writes only pages with a bit, and its blocks are not all zero
+ * before: its own firmware, option ROMs and ACPI tables lie where the source's belong. Only the
+ * guest's main memory begins empty, so the zero pages of all smaller blocks have bits. */
+static gboolean begins_empty(const FerryCapture *c, const FerryCaptureBlock *block)
+{
+    for (unsigned i = 0; i < c->blocks->len; i++) {
+        if (ferry_capture_block(c, i)->length > block->length) {
+            return block->length > MAY_BE_FIRMWARE_MAX;
+        }
+    }
+    return TRUE;
+}
+
+/* A bit for each page that has to be written; what is zero becomes a hole. */
 static uint8_t *scan(const FerryCapture *c, unsigned index, size_t *out_size)
 {
     const FerryCaptureBlock *b = ferry_capture_block(c, index);
@@ -177,6 +191,11 @@ static uint8_t *scan(const FerryCapture *c, unsigned index, size_t *out_size)
 
     *out_size = ferry_mapped_bitmap_size(b->length, page_size);
     bitmap = g_malloc0(*out_size);
+    if (!begins_empty(c, b)) {
+        for (uint64_t i = 0; i < b->length / page_size; i++) {
+            bitmap[i / 8] |= (uint8_t)(1u << (i % 8));
+        }
+    }
     while (at < b->length) {
         uint64_t data = ferry_capture_next_data(c, index, at);
         at = data - data % page_size;
