@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-import qemu
+pytest.register_assert_rewrite("ferry", "qemu")
+import qemu  # noqa: E402
 
 
 @pytest.fixture

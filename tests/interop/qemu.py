@@ -86,7 +86,7 @@ class Qemu(harness.Vm):
 
     def __init__(self, directory, name, program, *options, machine=None, accel="kvm", memory=32,
                  incoming=None, paused=False):
-        self.name, self.directory, self.program = name, directory, program
+        self.name, self.directory, self.program, self.accel = name, directory, program, accel
         self.serial_path = os.path.join(directory, name + ".serial")
         self.log_path = os.path.join(directory, name + ".log")
         self.monitor_path = os.path.join(directory, name + ".qmp")
