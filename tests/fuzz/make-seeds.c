@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "protocol/description.h"
+#include "protocol/multifd.h"
 #include "protocol/return-path.h"
 #include "tests/protocol/sample.h"
 
@@ -44,6 +45,7 @@ static gboolean write_streams(const char *corpus)
         "H C 05 \"configuration/capabilities 00000001 00000001 \"mapped-ram",
         "H C S L E F R 0000000000000008 \"pc.ram",
         "H C D S L E F D",
+        "H C S L E F R B 0000000000000460 01 0003 000107 0000000000000120 00000002 789c E F",
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(streams); i++) {
@@ -62,6 +64,37 @@ static gboolean write_streams(const char *corpus)
         }
     }
     return TRUE;
+}
+
+/* A file of one block of two pages, and a channel with a packet of each kind. */
+static gboolean write_methods(const char *corpus)
+{
+    static const char file[] =
+        "H C 05 \"configuration/capabilities 00000001 00000001 \"mapped-ram S 0000000000000804 "
+        "\"a 0000000000000800 00000001 0000000000000400 0000000000000088 0000000000000400 "
+        "0300000000000000 @c00 E F R E F X E F D N";
+    static const uint8_t delta[] = {0x08, 0x02, 0x4e, 0x8e, 0xf6, 0x0f, 0x01, 0x4e};
+    static const uint64_t offsets[] = {0, 0x30000, 0x10000};
+    static const FerryMultifdHello hello = {.id = 3};
+    FerryMultifdPacket packet = {.method = FERRY_MULTIFD_ZLIB,
+                                 .normal_pages = 2,
+                                 .zero_pages = 1,
+                                 .payload_bytes = 3,
+                                 .idstr = "pc.ram"};
+    g_autoptr(GByteArray) mapped = sample_assemble(file, SAMPLE_PAGE_BITS);
+    uint8_t channel[FERRY_MULTIFD_HELLO_SIZE + 3 * 384 + 3] = {0};
+    uint8_t *p = channel + FERRY_MULTIFD_HELLO_SIZE;
+
+    ferry_multifd_hello_encode(&hello, channel);
+    p += ferry_multifd_packet_encode(&packet, offsets, 16, p) + packet.payload_bytes;
+    packet.normal_pages = 0;
+    p += ferry_multifd_packet_encode(&packet, offsets, 16, p);
+    packet.zero_pages = 0;
+    packet.sync = TRUE;
+    ferry_multifd_packet_encode(&packet, offsets, 16, p);
+    return write_seed(corpus, "mapped", "two-pages", 1, mapped->data, mapped->len) &&
+           write_seed(corpus, "multifd", "packets", 6, channel, sizeof channel) &&
+           write_seed(corpus, "xbzrle", "delta", 1, delta, sizeof delta);
 }
 
 static gboolean write_others(const char *corpus)
@@ -108,5 +141,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s CORPUS\n", argv[0]);
         return 2;
     }
-    return write_streams(argv[1]) && write_others(argv[1]) ? 0 : 1;
+    return write_streams(argv[1]) && write_methods(argv[1]) && write_others(argv[1]) ? 0 : 1;
 }
