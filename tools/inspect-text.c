@@ -39,9 +39,13 @@ static void configuration(const FerryInspect *in)
     }
 }
 
+#define COMMANDS_SHOWN 20 /* a Ferry sends one or more in each round */
+
 static void commands(const FerryInspect *in)
 {
-    for (unsigned i = 0; i < in->commands->len; i++) {
+    uint64_t all = in->commands->len + in->commands_left_out;
+
+    for (unsigned i = 0; i < MIN(in->commands->len, COMMANDS_SHOWN); i++) {
         const FerryInspectCommand *c = &g_array_index(in->commands, FerryInspectCommand, i);
 
         printf("command        %s", ferry_command_name(c->id));
@@ -50,13 +54,20 @@ static void commands(const FerryInspect *in)
         }
         printf(" at %" PRIu64 "\n", c->offset);
     }
-    if (in->commands_left_out) {
-        printf("               and %" PRIu64 " more commands\n", in->commands_left_out);
+    if (all > COMMANDS_SHOWN) {
+        printf("               and %" PRIu64 " more commands\n", all - COMMANDS_SHOWN);
     }
 }
 
 static void blocks(const FerryInspect *in)
 {
+    int width = 0;
+
+    for (unsigned i = 0; i < in->blocks->len; i++) {
+        const FerryInspectBlock *b = &g_array_index(in->blocks, FerryInspectBlock, i);
+
+        width = MAX(width, MIN((int)strlen(b->idstr), 40));
+    }
     if (in->blocks->len) {
         puts("\nRAM blocks");
     }
@@ -65,13 +76,13 @@ static void blocks(const FerryInspect *in)
         g_autofree char *what = pages(&b->pages);
         g_autofree char *size = b->length ? ferry_format_bytes(b->length) : g_strdup("");
 
-        printf("  %-28s %12s  %s\n", b->idstr, size, what);
+        printf("  %-*s %12s  %s\n", width, b->idstr, size, what);
         if (b->is_mapped) {
-            printf("  %-28s bitmap at %" PRIu64 ", pages at %" PRIu64 "\n", "",
+            printf("  %-*s bitmap at %" PRIu64 ", pages at %" PRIu64 "\n", width, "",
                    b->mapped.bitmap_offset, b->mapped.pages_offset);
         }
         if (b->sha256) {
-            printf("  %-28s sha256 %s\n", "", b->sha256);
+            printf("  %-*s sha256 %s\n", width, "", b->sha256);
         }
     }
 }
