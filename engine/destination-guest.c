@@ -73,6 +73,9 @@ gboolean ferry_destination_take_list_end(FerryDestination *d, GError **error)
     if (!ferry_ram_loader_list_end(d->ram, d->page_bits, error)) {
         return FALSE;
     }
+    if (d->multifd && !ferry_multifd_loader_start(d->multifd, d->page_bits, error)) {
+        return FALSE;
+    }
     pthread_mutex_lock(&d->lock);
     d->progress.ram_total_bytes = ferry_memory_total_bytes(ferry_guest_memory(d->guest));
     pthread_mutex_unlock(&d->lock);

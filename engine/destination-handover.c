@@ -116,10 +116,10 @@ static void refuse(FerryDestination *d)
 {
     uint64_t until = ferry_now_ns() + LAST_WORD_NS;
 
+    ferry_interrupt_lower(d->interrupt);
     if (!d->return_path) {
         return;
     }
-    ferry_interrupt_lower(d->interrupt);
     if (!ferry_destination_say(d, FERRY_RETURN_SHUT, 1, LAST_WORD_NS, NULL) ||
         !ferry_channel_shutdown_write(d->channel, NULL)) {
         return;
@@ -161,6 +161,7 @@ static void judge(FerryDestination *d, GError **happened, GError **error)
 
 void ferry_destination_give_up(FerryDestination *d, GError **happened, GError **error)
 {
+    ferry_destination_multifd_give_up(d, happened);
     if (is_in_doubt(d)) {
         judge(d, happened, error);
         d->state = UNSURE;

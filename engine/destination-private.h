@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include "engine/destination.h"
 #include "engine/guest-private.h"
+#include "engine/multifd-load.h"
 #include "engine/ram-load.h"
 #include "protocol/decoder.h"
 #include "protocol/return-path.h"
@@ -13,6 +14,7 @@ G_BEGIN_DECLS
 #define FERRY_DESTINATION_READ (256u << 10) /* stays in the cache between the kernel and us */
 
 typedef enum { RECEIVING, LOADED, OWNER, ABORTED, UNSURE } FerryDestinationState;
+typedef enum { BARRIER_UNKNOWN, BARRIER_AT_FLUSH, BARRIER_AT_SECTIONS } FerryBarriers;
 enum { OWNER_NOBODY, OWNER_CANCELLED, OWNER_HERE };
 
 struct FerryDestination {
@@ -29,6 +31,8 @@ struct FerryDestination {
     FerryDestinationState state;
     FerryDecoder *decoder;
     FerryRamLoader *ram;
+    FerryMultifdLoader *multifd; /* NULL: all comes on main */
+    FerryBarriers barriers;
     unsigned page_bits;
     const FerryStrangerOps *stranger; /* NULL: a guest that runs here */
     void *stranger_self;
@@ -64,6 +68,17 @@ gboolean ferry_destination_take_device(FerryDestination *d, const FerryStreamEve
 /* Everything was received; is it everything? */
 gboolean ferry_destination_take_end(FerryDestination *d, const char *description, size_t length,
                                     GError **error);
+
+/* destination-multifd.c. */
+FerryMultifdLoader *ferry_destination_multifd_new(const FerryDestination *d);
+gboolean ferry_destination_take_flush(FerryDestination *d, GError **error);
+gboolean ferry_destination_take_section_end(FerryDestination *d, FerrySectionType section,
+                                            GError **error);
+/* After the last word to the source. */
+void ferry_destination_multifd_finish(FerryDestination *d);
+/* Ends the channels' threads; what one of them found is the reason, if main's is none of its own.
+ */
+void ferry_destination_multifd_give_up(FerryDestination *d, GError **happened);
 
 /* destination-handover.c. */
 gboolean ferry_destination_take_ping(FerryDestination *d, uint32_t value, GError **error);

@@ -30,6 +30,7 @@ FerryDestination *ferry_destination_new(FerryGuest *guest, FerryChannel *channel
     };
     d->decoder = ferry_decoder_new(&decoder_options);
     d->ram = ferry_ram_loader_new(ferry_guest_memory(guest));
+    d->multifd = ferry_destination_multifd_new(d);
     d->loaded = g_new0(gboolean, MAX(ferry_guest_n_devices(guest), 1));
     d->progress.ram_total_bytes = ferry_memory_total_bytes(ferry_guest_memory(guest));
     pthread_mutex_init(&d->lock, NULL);
@@ -48,16 +49,27 @@ gboolean ferry_destination_fail(GError **error, const char *format, ...)
 
 void ferry_destination_publish(FerryDestination *d, FerryPhase phase, gboolean notify)
 {
-    FerryRamLoaded loaded = ferry_ram_loader_counts(d->ram);
+    FerryRamLoaded main = ferry_ram_loader_counts(d->ram);
+    FerryMultifdLoaded others = {0};
     FerryProgress copy;
 
+    if (d->multifd) {
+        others = ferry_multifd_loader_counts(d->multifd);
+    }
     pthread_mutex_lock(&d->lock);
     FerryProgress *p = &d->progress;
     p->phase = phase;
     p->peer_is_ferry = d->is_ferry;
-    p->sent_bytes = ferry_channel_bytes_read(d->channel);
-    p->normal_pages = loaded.normal_pages;
-    p->zero_pages = loaded.zero_pages;
+    p->sent_bytes = ferry_channel_bytes_read(d->channel) + others.bytes;
+    p->multifd_bytes = others.bytes;
+    p->normal_pages = main.normal_pages + others.normal_pages;
+    p->zero_pages = main.zero_pages + others.zero_pages;
+    p->xbzrle_pages = main.xbzrle_pages;
+    p->xbzrle_bytes = main.xbzrle_bytes;
+    p->compressed_pages = main.compressed_pages;
+    p->compressed_bytes = main.compressed_bytes;
+    p->coded_pages = others.coded_pages;
+    p->coded_bytes = others.coded_bytes;
     p->total_ns = ferry_now_ns() - d->begin_ns;
     copy = *p;
     pthread_mutex_unlock(&d->lock);
@@ -114,9 +126,11 @@ static gboolean take_event(FerryDestination *d, const FerryStreamEvent *e, GErro
 {
     switch (e->type) {
     case FERRY_STREAM_HEADER:
-    case FERRY_STREAM_FLUSH: /* some sources send it without multifd */
-    case FERRY_STREAM_ROUND_END:
         return TRUE;
+    case FERRY_STREAM_FLUSH:
+        return ferry_destination_take_flush(d, error);
+    case FERRY_STREAM_ROUND_END:
+        return ferry_destination_take_section_end(d, e->section, error);
     case FERRY_STREAM_CONFIGURATION:
         return ferry_destination_take_configuration(d, &e->configuration, error);
     case FERRY_STREAM_COMMAND:
@@ -220,6 +234,7 @@ gboolean ferry_destination_run(FerryDestination *d, GError **error)
         ferry_destination_give_up(d, &happened, error);
         return FALSE;
     }
+    ferry_destination_multifd_finish(d);
     ferry_destination_publish(d, FERRY_PHASE_DONE, TRUE);
     return TRUE;
 }
@@ -246,6 +261,7 @@ void ferry_destination_free(FerryDestination *d)
     if (!d) {
         return;
     }
+    ferry_multifd_loader_free(d->multifd);
     ferry_channel_free(d->channel);
     ferry_decoder_free(d->decoder);
     ferry_ram_loader_free(d->ram);

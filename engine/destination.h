@@ -16,7 +16,7 @@ typedef struct {
     unsigned page_bits;      /* of a source that does not say; 0 = 12 (x86) */
     gboolean description_optional; /* the source may be one that sends none (old machine types) */
     /* The multifd channels, whose hellos were taken: a thread of its own reads each. The array is
-     * copied, the channels are taken. */
+     * copied; the channels are taken, and have the destination's interrupt. */
     FerryChannel *const *multifd;
     unsigned n_multifd;
     gboolean any_method; /* what the first packet has; else multifd_method and nothing else */
