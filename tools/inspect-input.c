@@ -148,7 +148,7 @@ FerryInspectInput *ferry_inspect_input_open(const char *path, GError **error)
     g_autoptr(FerryInspectInput) in = g_new0(FerryInspectInput, 1);
     gboolean standard = strcmp(path, "-") == 0;
 
-    in->name = g_strdup(standard ? "standard input" : path);
+    in->name = standard ? g_strdup("standard input") : g_filename_display_name(path);
     in->buffer = g_malloc(BUFFER_SIZE);
     in->fd = standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
     if (in->fd < 0 ? !system_error(error) : !begin(in, error)) {

@@ -107,7 +107,7 @@ static void blocks(JsonBuilder *b, const FerryInspect *in)
         json_builder_begin_object(b);
         text(b, "name", block->idstr);
         if (in->main) {
-            number(b, "length", block->length);
+            number(b, "length_bytes", block->length);
         }
         if (block->is_mapped) {
             number(b, "bitmap_offset", block->mapped.bitmap_offset);

@@ -215,13 +215,15 @@ static gboolean flush(FerryInspect *in, const FerryStreamEvent *ev, GError **err
 /* be32 length, then the name of the state, padded with NULs. */
 static void globalstate(FerryInspect *in, const uint8_t *body, size_t n)
 {
-    size_t length;
+    size_t length = n > 4 ? strnlen((const char *)body + 4, MIN(n - 4, 100)) : 0;
 
-    if (n < 4 + 2) {
-        return;
+    for (size_t i = 0; i < length; i++) {
+        if (!g_ascii_islower((char)body[4 + i]) && body[4 + i] != '-') {
+            ferry_inspect_note(in, "globalstate does not hold the name of a state");
+            return;
+        }
     }
-    length = strnlen((const char *)body + 4, MIN(n - 4, 100));
-    if (g_utf8_validate((const char *)body + 4, (gssize)length, NULL)) {
+    if (length) {
         g_free(in->run_state);
         in->run_state = g_strndup((const char *)body + 4, length);
     }
@@ -251,24 +253,33 @@ static gboolean device(FerryInspect *in, const FerryStreamEvent *ev)
     return TRUE;
 }
 
-static gboolean description(FerryInspect *in, const FerryStreamEvent *ev)
+/* 0 where it says none. The decoder has already refused text that is nested too deep. */
+static uint64_t page_size_of(const char *text, size_t length)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
-    JsonNode *root;
+    JsonNode *node;
+    gint64 size;
 
+    if (length == 0 || !json_parser_load_from_data(parser, text, (gssize)length, NULL)) {
+        return 0;
+    }
+    node = json_parser_get_root(parser);
+    if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
+        return 0;
+    }
+    node = json_object_get_member(json_node_get_object(node), "page_size");
+    if (!node || !JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_INT64) {
+        return 0;
+    }
+    size = json_node_get_int(node);
+    return size > 0 ? (uint64_t)size : 0;
+}
+
+static gboolean description(FerryInspect *in, const FerryStreamEvent *ev)
+{
     in->described = TRUE;
     in->description_bytes = ev->description.length;
-    /* The decoder has already refused what is no such object, or too deep. */
-    if (ev->description.length == 0 ||
-        !json_parser_load_from_data(parser, ev->description.text, (gssize)ev->description.length,
-                                    NULL)) {
-        return TRUE;
-    }
-    root = json_parser_get_root(parser);
-    if (root && JSON_NODE_HOLDS_OBJECT(root)) {
-        in->described_page_size = (uint64_t)json_object_get_int_member_with_default(
-            json_node_get_object(root), "page_size", 0);
-    }
+    in->described_page_size = page_size_of(ev->description.text, ev->description.length);
     if (in->described_page_size && in->described_page_size != (uint64_t)1 << in->page_bits) {
         ferry_inspect_note(in,
                            "pages were read as %" PRIu64 " bytes, but the description says %" PRIu64

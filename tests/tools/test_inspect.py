@@ -71,7 +71,7 @@ def test_there_are_captures_of_every_kind():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ram_is_rebuilt_as_the_source_had_it(name):
-    assert [(b["name"], b["length"], b["sha256"]) for b in hashed(name)["blocks"]] == \
+    assert [(b["name"], b["length_bytes"], b["sha256"]) for b in hashed(name)["blocks"]] == \
            [(b["name"], b["length"], b["sha256"]) for b in expected(name)["blocks"]]
 
 
