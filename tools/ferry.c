@@ -20,7 +20,7 @@ static const Verb verbs[] = {
     {"continue",   "go on from the pause before switchover",                         ferry_verb_continue},
     {"resolve",    "say which side owns a guest that is in doubt",                   ferry_verb_resolve },
     {"receive",    "wait for a migration and rebuild the guest",                     ferry_verb_receive },
-    {"send",       "send a snapshot to a destination",                               NULL               },
+    {"send",       "send a snapshot to a destination",                               ferry_verb_send    },
     {"inspect",    "say what is in a stream or a snapshot",                          ferry_verb_inspect },
     {"record",     "capture a dirty trace",                                          NULL               },
     {"replay",     "run a trace in real time",                                       NULL               },

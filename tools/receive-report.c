@@ -48,7 +48,8 @@ static void add_sections(JsonBuilder *b, const FerryCapture *c)
     json_builder_end_array(b);
 }
 
-static void print_json(const FerryReceiveOptions *o, FerryCapture *c, const FerryProgress *p)
+static void print_json(const FerryReceiveOptions *o, FerryCapture *c, const FerryProgress *p,
+                       uint64_t cpu_ns)
 {
     const FerryConfiguration *configuration = ferry_capture_configuration(c);
     g_autofree char *uuid = configuration->has_uuid ? ferry_format_uuid(configuration->uuid) : NULL;
@@ -69,8 +70,8 @@ static void print_json(const FerryReceiveOptions *o, FerryCapture *c, const Ferr
     ferry_json_add_int(b, "normal_pages", p->normal_pages);
     ferry_json_add_int(b, "zero_pages", p->zero_pages);
     ferry_json_add_int(b, "received_bytes", p->sent_bytes);
-    json_builder_set_member_name(b, "total_ms");
-    json_builder_add_double_value(b, (double)p->total_ns / 1e6);
+    ferry_json_add_ms(b, "total_ms", p->total_ns);
+    ferry_json_add_ms(b, "cpu_ms", cpu_ns);
     ferry_json_add_int(b, "bytes_per_second", rate_of(p));
     json_builder_set_member_name(b, "from_ferry");
     json_builder_add_boolean_value(b, p->peer_is_ferry);
@@ -108,10 +109,11 @@ static void print_text(const FerryReceiveOptions *o, FerryCapture *c, const Ferr
     }
 }
 
-void ferry_receive_report(const FerryReceiveOptions *o, FerryCapture *c, const FerryProgress *p)
+void ferry_receive_report(const FerryReceiveOptions *o, FerryCapture *c, const FerryProgress *p,
+                          uint64_t cpu_ns)
 {
     if (o->json) {
-        print_json(o, c, p);
+        print_json(o, c, p, cpu_ns);
     } else {
         print_text(o, c, p);
     }

@@ -13,6 +13,7 @@ typedef struct {
     FerryInterrupt *interrupt;
     FerryCapture *capture;
     FerryProgress progress; /* at the end */
+    uint64_t cpu_ns;        /* of this process, while it received */
 
     pthread_mutex_t lock; /* what the watching thread sees */
     FerryDestination *destination;
@@ -127,9 +128,11 @@ static gboolean take_in(Receive *r, FerryGathering *g, GError **error)
         ferry_capture_guest(r->capture), g_steal_pointer(&g->main), r->interrupt, &options);
 
     g->n_multifd = 0; /* taken */
+    uint64_t begin_ns = ferry_cpu_now_ns();
     hand_to_watch(r, destination);
     gboolean ok = ferry_destination_run(destination, error);
     hand_to_watch(r, NULL);
+    r->cpu_ns = ferry_cpu_now_ns() - begin_ns;
     ferry_destination_get_progress(destination, &r->progress);
     return ok;
 }
@@ -165,7 +168,7 @@ static FerryExit receive(FerryReceiveOptions *o)
     if (!ok) {
         return ferry_transfer_fail("receive", o->json, ferry_watch_reason(watch), TRUE, error);
     }
-    ferry_receive_report(o, capture, &r.progress);
+    ferry_receive_report(o, capture, &r.progress, r.cpu_ns);
     return FERRY_EXIT_DONE;
 }
 

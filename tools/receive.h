@@ -16,6 +16,6 @@ typedef struct {
 } FerryReceiveOptions;
 
 void ferry_receive_report(const FerryReceiveOptions *options, FerryCapture *capture,
-                          const FerryProgress *progress);
+                          const FerryProgress *progress, uint64_t cpu_ns);
 
 G_END_DECLS

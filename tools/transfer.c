@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "protocol/multifd.h"
 
@@ -58,6 +59,20 @@ void ferry_json_add_int(JsonBuilder *b, const char *key, uint64_t value)
 {
     json_builder_set_member_name(b, key);
     json_builder_add_int_value(b, (gint64)value);
+}
+
+void ferry_json_add_ms(JsonBuilder *b, const char *key, uint64_t ns)
+{
+    json_builder_set_member_name(b, key);
+    json_builder_add_double_value(b, (double)ns / 1e6);
+}
+
+uint64_t ferry_cpu_now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 void ferry_transfer_event(const char *event, ...)

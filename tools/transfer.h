@@ -25,5 +25,8 @@ FerryExit ferry_transfer_fail(const char *verb, gboolean json, FerryWatchReason 
 
 void ferry_json_add_string(JsonBuilder *b, const char *key, const char *value); /* NULL: null */
 void ferry_json_add_int(JsonBuilder *b, const char *key, uint64_t value);
+void ferry_json_add_ms(JsonBuilder *b, const char *key, uint64_t ns);
+/* CPU time of this process so far. */
+uint64_t ferry_cpu_now_ns(void);
 
 G_END_DECLS

@@ -19,9 +19,9 @@ MAY_INCLUDE = {
     "tools": ["engine/ferry.h"],
 }
 # What some tools see besides: those that take guests in, send them on, or look inside.
-KEPT = ["engine/capture.h", "engine/gather.h", "protocol"]
+KEPT = ["engine/capture.h", "engine/compress.h", "engine/gather.h", "protocol"]
 MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEPT,
-                    "inspect": [*KEPT, "engine/compress.h"]}
+                    "inspect": [*KEPT, "engine/mapped-load.h"]}
 
 # What pure code may need from outside: memory, strings, and GLib's of the same kinds.
 PURE = re.compile(
