@@ -1,6 +1,7 @@
 #include "transport/channel.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include "transport/iov.h"
 #include "transport/wrap.h"
@@ -228,6 +229,40 @@ gboolean ferry_channel_can_read(const FerryChannel *channel)
         }
     }
     return TRUE;
+}
+
+int ferry_channel_get_file(const FerryChannel *channel)
+{
+    while (channel->inner != NULL) {
+        channel = channel->inner;
+    }
+    return channel->ops->file != NULL ? channel->ops->file(channel->self) : -1;
+}
+
+static gboolean move(FerryChannel *channel, uint64_t to, int whence, uint64_t *out_position,
+                     GError **error)
+{
+    int fd = ferry_channel_get_file(channel);
+    off_t position = fd < 0 || to > G_MAXINT64 ? -1 : lseek(fd, (off_t)to, whence);
+
+    if (position < 0) {
+        g_set_error(error, FERRY_TRANSPORT_ERROR, FERRY_TRANSPORT_ERROR_UNSUPPORTED,
+                    "%s: cannot go to byte %" G_GUINT64_FORMAT ": %s", channel->description, to,
+                    fd < 0 ? "not a regular file" : "out of range");
+        return FALSE;
+    }
+    *out_position = (uint64_t)position;
+    return TRUE;
+}
+
+gboolean ferry_channel_tell(FerryChannel *channel, uint64_t *out_position, GError **error)
+{
+    return move(channel, 0, SEEK_CUR, out_position, error);
+}
+
+gboolean ferry_channel_seek(FerryChannel *channel, uint64_t position, GError **error)
+{
+    return move(channel, position, SEEK_SET, &position, error);
 }
 
 uint64_t ferry_channel_bytes_written(const FerryChannel *channel)

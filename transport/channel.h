@@ -66,6 +66,8 @@ typedef struct {
     /* Any thread, not after close: both directions end at once, here and for the peer. NULL:
      * cannot (pipes, files). */
     void (*abort)(void *self);
+    /* The regular file at whose position bytes move; -1 or NULL: none. */
+    int (*file)(void *self);
 } FerryChannelOps;
 
 typedef struct FerryChannel FerryChannel;
@@ -98,6 +100,12 @@ const char *ferry_channel_get_description(const FerryChannel *channel);
 const char *ferry_channel_get_io(const FerryChannel *channel);
 /* FALSE for media with no way back (a file, one direction of exec). */
 gboolean ferry_channel_can_read(const FerryChannel *channel);
+/* The regular file behind the channel, for what stands at places of it; -1 for other media. The
+ * channel's own bytes move at its position, which the next two ask for and set; nothing else may
+ * use the channel meanwhile. */
+int ferry_channel_get_file(const FerryChannel *channel);
+gboolean ferry_channel_tell(FerryChannel *channel, uint64_t *out_position, GError **error);
+gboolean ferry_channel_seek(FerryChannel *channel, uint64_t position, GError **error);
 /* Totals since the channel was made. Any thread. */
 uint64_t ferry_channel_bytes_written(const FerryChannel *channel);
 uint64_t ferry_channel_bytes_read(const FerryChannel *channel);

@@ -216,6 +216,15 @@ void ferry_descriptor_abort(void *self)
     }
 }
 
+int ferry_descriptor_file(void *self)
+{
+    FerryDescriptor *d = self;
+    struct stat st;
+
+    return d->medium == FERRY_MEDIUM_FILE && fstat(d->fd, &st) == 0 && S_ISREG(st.st_mode) ? d->fd
+                                                                                           : -1;
+}
+
 static gboolean sigpipe_is_pending(void)
 {
     sigset_t pending;

@@ -31,6 +31,7 @@ int ferry_descriptor_readable(void *self, uint64_t deadline_ns, GError **error);
 gint64 ferry_descriptor_queued(void *self);
 gboolean ferry_descriptor_shutdown_write(void *self, GError **error);
 void ferry_descriptor_abort(void *self);
+int ferry_descriptor_file(void *self);
 
 /* Take @d->fd on success. */
 FerryChannel *ferry_poll_channel_new(const FerryDescriptor *d, const char *description);

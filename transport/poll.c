@@ -94,7 +94,7 @@ static void poll_close(void *self)
 #define SHARED_OPS                                                                                 \
     .name = "poll", .queued = ferry_descriptor_queued,                                             \
     .shutdown_write = ferry_descriptor_shutdown_write, .close = poll_close,                        \
-    .abort = ferry_descriptor_abort
+    .abort = ferry_descriptor_abort, .file = ferry_descriptor_file
 static const FerryChannelOps both_ways = {SHARED_OPS, .readv = poll_readv, .writev = poll_writev,
                                           .readable = ferry_descriptor_readable};
 static const FerryChannelOps read_only = {SHARED_OPS, .readv = poll_readv,

@@ -256,7 +256,7 @@ static void uring_close(void *self)
 #define SHARED_OPS                                                                                 \
     .name = "uring", .queued = ferry_descriptor_queued,                                            \
     .shutdown_write = ferry_descriptor_shutdown_write, .close = uring_close,                       \
-    .abort = ferry_descriptor_abort
+    .abort = ferry_descriptor_abort, .file = ferry_descriptor_file
 static const FerryChannelOps both_ways = {SHARED_OPS, .readv = uring_readv, .writev = uring_writev,
                                           .readable = ferry_descriptor_readable};
 static const FerryChannelOps read_only = {SHARED_OPS, .readv = uring_readv,

@@ -229,6 +229,51 @@ EACH_KIND(file_is_written_and_read_from_the_offset)
     g_rmdir(dir);
 }
 
+EACH_KIND(file_is_written_at_places)
+{
+    PREPARED
+    g_autofree char *dir = g_dir_make_tmp("ferry-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "places", NULL);
+    g_autofree char *uri = g_strdup_printf("file:%s,offset=3", path);
+    g_autofree char *content = NULL;
+    uint64_t at = 0;
+    {
+        g_autoptr(FerryChannel) out =
+            ferry_channel_ratelimit(connect_to(uri, &options, &error), 0, NULL);
+
+        cr_assert(ferry_channel_write_all(out, "head", 4, PATIENCE_NS, &error));
+        cr_assert(ferry_channel_tell(out, &at, &error));
+        cr_expect_eq(at, 7);
+        cr_assert(ferry_channel_seek(out, 20, &error));
+        memset(bytes, 'p', 4);
+        cr_assert(ferry_channel_write_all(out, bytes, 4, PATIENCE_NS, &error));
+        cr_assert(ferry_channel_seek(out, at, &error));
+        cr_assert(ferry_channel_write_all(out, "tail", 4, PATIENCE_NS, &error));
+        cr_expect_geq(ferry_channel_get_file(out), 0);
+        cr_expect_not(ferry_channel_seek(out, (uint64_t)G_MAXINT64 + 1, &error));
+        EXPECT_CODE(UNSUPPORTED);
+    }
+    cr_assert(g_file_get_contents(path, &content, &at, NULL));
+    cr_expect_eq(at, 24);
+    cr_expect_arr_eq(content, "\0\0\0headtail\0\0\0\0\0\0\0\0\0pppp", 24);
+    g_unlink(path);
+    g_rmdir(dir);
+}
+
+EACH_KIND(other_media_have_no_places)
+{
+    PREPARED
+    g_autoptr(FerryChannel) c = connect_to("exec:cat", &options, &error);
+    uint64_t at;
+
+    cr_assert_not_null(c);
+    cr_expect_eq(ferry_channel_get_file(c), -1);
+    cr_expect_not(ferry_channel_tell(c, &at, &error));
+    EXPECT_CODE(UNSUPPORTED);
+    cr_expect_not(ferry_channel_seek(c, sizeof bytes, &error));
+    EXPECT_CODE(UNSUPPORTED);
+}
+
 EACH_KIND(full_disk_is_an_error)
 {
     PREPARED
