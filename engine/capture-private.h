@@ -23,6 +23,7 @@ typedef struct {
     int fd;                   /* ram_dir: its file; -1: none of its own */
     char *file;               /* ram_dir: the file's name there */
     gboolean made;            /* by us: discard takes it away */
+    gboolean stale;           /* it was there before, and its content */
     FerryMappedHeader mapped; /* output: where in the file it is */
     uint64_t entry_offset;    /* output: of its entry in the block list */
 } FerryCaptureBlock;

@@ -89,7 +89,7 @@ static gboolean is_taken(const FerryCapture *c, const char *name)
 
 /* A file that is there already is taken as it is when its size is right: whoever prepares it (on
  * memory that was touched before) does so to save us the first touch. */
-static gboolean open_file(FerryCapture *c, FerryCaptureBlock *b, gboolean *out_used, GError **error)
+static gboolean open_file(FerryCapture *c, FerryCaptureBlock *b, GError **error)
 {
     const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     g_autofree char *name = file_name(b->idstr);
@@ -113,41 +113,27 @@ static gboolean open_file(FerryCapture *c, FerryCaptureBlock *b, gboolean *out_u
         return ferry_capture_refuse(error, "RAM block '%s': %s/%s: not a regular file", b->idstr,
                                     c->ram_dir, b->file);
     }
-    *out_used = !b->made && (uint64_t)st.st_size == b->length;
-    if (*out_used) {
-        return TRUE;
+    b->stale = !b->made && (uint64_t)st.st_size == b->length;
+    if (b->stale && (uint64_t)st.st_blocks * 512 >= b->length) {
+        return TRUE; /* and no room is missing */
     }
     if (b->length > INT64_MAX) {
         errno = EFBIG;
-    } else if (ftruncate(b->fd, 0) == 0 && fallocate(b->fd, 0, 0, (off_t)b->length) == 0) {
+    } else if ((b->stale || ftruncate(b->fd, 0) == 0) &&
+               fallocate(b->fd, 0, 0, (off_t)b->length) == 0) {
         return TRUE;
     }
     return refuse_errno(error, b, "making room on the disk for");
 }
 
-/* What was in a file before is not this guest's. */
-static void make_zero(FerryCaptureBlock *b)
-{
-    for (uint64_t at = 0; at < b->length; at += FERRY_PAGE_SIZE) {
-        if (!ferry_page_is_zero(b->host + at)) {
-            memset(b->host + at, 0, FERRY_PAGE_SIZE);
-        }
-    }
-}
-
 static gboolean make_block(FerryCapture *c, FerryCaptureBlock *b, GError **error)
 {
-    gboolean used = FALSE;
-
-    if (c->ram_dir && !open_file(c, b, &used, error)) {
+    if (c->ram_dir && !open_file(c, b, error)) {
         return FALSE;
     }
     int fd = c->ram_dir ? b->fd : c->file.fd;
     if (!ferry_capture_map(b, fd, c->ram_dir ? 0 : b->mapped.pages_offset, error)) {
         return FALSE;
-    }
-    if (used) {
-        make_zero(b);
     }
     return ferry_memory_add(ferry_guest_memory(c->guest), b->idstr, b->host, b->length, error);
 }

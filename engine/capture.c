@@ -138,6 +138,11 @@ static gboolean on_blocks_end(void *self, GError **error)
     return (!c->output || ferry_snapshot_lay_out(c, error)) && ferry_capture_make_ram(c, error);
 }
 
+static gboolean on_is_stale(void *self, unsigned block)
+{
+    return ferry_capture_block(self, block)->stale;
+}
+
 static gboolean on_device(void *self, const FerryStreamEvent *event, GError **error)
 {
     return ferry_capture_take_section(self, event, error);
@@ -178,6 +183,7 @@ FerryCapture *ferry_capture_new_empty(void)
     static const FerryStrangerOps ops = {.configuration = on_configuration,
                                          .block = on_block,
                                          .blocks_end = on_blocks_end,
+                                         .is_stale = on_is_stale,
                                          .device = on_device,
                                          .complete = on_complete,
                                          .discard = on_discard};

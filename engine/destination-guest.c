@@ -69,6 +69,9 @@ gboolean ferry_destination_take_list_end(FerryDestination *d, GError **error)
         if (!ferry_ram_loader_block(d->ram, block->idstr, block->length, error)) {
             return FALSE;
         }
+        if (d->stranger->is_stale && d->stranger->is_stale(d->stranger_self, i)) {
+            ferry_ram_loader_set_stale(d->ram, i);
+        }
     }
     if (!ferry_ram_loader_list_end(d->ram, d->page_bits, error)) {
         return FALSE;
@@ -114,6 +117,7 @@ static gboolean take_hash(FerryDestination *d, const FerryStreamEvent *e, GError
         return ferry_destination_fail(error, "section '%s': wrong length", FERRY_VERIFY_IDSTR);
     }
     uint64_t theirs = ferry_get_be64(e->device.body), ours;
+    ferry_ram_loader_finish(d->ram);
     if (!ferry_memory_hash_stepwise(ferry_guest_memory(d->guest), go_on, d, &ours, error)) {
         return FALSE;
     }

@@ -49,6 +49,7 @@ static gboolean take_over(FerryDestination *d, GError **error)
 /* A stranger is kept before the source hears anything that makes it let go. */
 static gboolean keep(FerryDestination *d, GError **error)
 {
+    ferry_ram_loader_finish(d->ram);
     return !d->stranger ||
            d->stranger->complete(d->stranger_self, d->description, d->description_length, error);
 }

@@ -36,14 +36,18 @@ gboolean ferry_device_load(const FerryDevice *device, const uint8_t *body, size_
                            uint32_t version, GError **error);
 
 /* A stranger: a guest whose machine, blocks and devices are whatever a source sends, so that it can
- * be kept whole. Called by the destination's thread, in this order; only discard may be NULL. Names
- * and sizes are already known good. */
+ * be kept whole. Called by the destination's thread, in this order; only is_stale and discard may
+ * be NULL. Names and sizes are already known good. */
 typedef struct {
     gboolean (*configuration)(void *self, const FerryConfiguration *configuration, GError **error);
     /* One entry of the block list. It is not memory yet. */
     gboolean (*block)(void *self, const char *idstr, uint64_t length, GError **error);
-    /* The list is complete: every block must be in ferry_guest_memory() on return, known zero. */
+    /* The list is complete: every block must be in ferry_guest_memory() on return, known zero
+     * unless is_stale says otherwise of it. */
     gboolean (*blocks_end)(void *self, GError **error);
+    /* Whether what the n-th block of the list holds is not its source's, nor zero: what is not
+     * received becomes zero before complete. NULL: no. */
+    gboolean (*is_stale)(void *self, unsigned block);
     /* One device section, early ones and globalstate included, in the order of the stream. */
     gboolean (*device)(void *self, const FerryStreamEvent *event, GError **error);
     /* Everything is here and whole; @description may be empty. What the source is told next makes

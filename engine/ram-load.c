@@ -3,6 +3,7 @@
 #include "dirtylog/bitmap.h"
 #include "engine/compress.h"
 #include "engine/error.h"
+#include "engine/page.h"
 #include "protocol/xbzrle.h"
 
 /* A block of the peer's list. */
@@ -10,6 +11,7 @@ typedef struct {
     FerryMemoryBlock block;
     FerryBitmap written; /* pages that hold what a record brought; the others are still zero */
     FerryBitmap named;   /* pages that a record called zero */
+    gboolean stale;      /* what was not written yet may be anything, and counts as zero */
 } Listed;
 
 struct FerryRamLoader {
@@ -81,6 +83,34 @@ gboolean ferry_ram_loader_list_end(FerryRamLoader *l, unsigned page_bits, GError
     return TRUE;
 }
 
+void ferry_ram_loader_set_stale(FerryRamLoader *l, unsigned block)
+{
+    listed(l, block)->stale = TRUE;
+}
+
+/* Most of what was there before is zero already; reading is cheaper than writing. */
+static void clean(uint8_t *page, uint64_t size)
+{
+    for (uint64_t at = 0; at < size; at += FERRY_PAGE_SIZE) {
+        if (size < FERRY_PAGE_SIZE || !ferry_page_is_zero(page + at)) {
+            memset(page + at, 0, MIN(size, FERRY_PAGE_SIZE));
+        }
+    }
+}
+
+void ferry_ram_loader_finish(FerryRamLoader *l)
+{
+    for (unsigned i = 0; i < l->listed->len; i++) {
+        Listed *b = listed(l, i);
+        uint64_t n = b->stale ? b->written.n_bits : 0;
+        for (uint64_t p = ferry_bitmap_next_clear(&b->written, 0); p < n;
+             p = ferry_bitmap_next_clear(&b->written, p + 1)) {
+            clean(b->block.host + (p << l->page_bits), l->page_size);
+        }
+        b->stale = FALSE;
+    }
+}
+
 int ferry_ram_loader_find(const FerryRamLoader *l, const char *idstr)
 {
     for (unsigned i = 0; i < l->listed->len; i++) {
@@ -138,6 +168,9 @@ static gboolean put_delta(FerryRamLoader *l, const FerryStreamEvent *e, GError *
         g_set_error_literal(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
                             "a delta against a page that was never sent");
         return FALSE;
+    }
+    if (b->stale && !is_set(&b->written, number)) {
+        memset(b->block.host + e->page.offset, 0, l->page_size);
     }
     l->counts.xbzrle_pages++;
     l->counts.xbzrle_bytes += e->page.length;

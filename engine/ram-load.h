@@ -21,6 +21,11 @@ gboolean ferry_ram_loader_block(FerryRamLoader *loader, const char *idstr, uint6
                                 GError **error);
 /* The list is complete: every block of ours must be in it. @page_bits: of the peer's pages. */
 gboolean ferry_ram_loader_list_end(FerryRamLoader *loader, unsigned page_bits, GError **error);
+/* The content of what is listed as number @block is not known zero. Main's thread, before pages. */
+void ferry_ram_loader_set_stale(FerryRamLoader *loader, unsigned block);
+/* All pages are here: what nothing was put on in stale blocks becomes zero. No other thread may put
+ * a page any more. */
+void ferry_ram_loader_finish(FerryRamLoader *loader);
 /* PAGE, ZERO, XBZRLE or COMPRESSED of a listed block. The decoder has checked the offset against
  * the listed length, which is the block's. Main's thread. */
 gboolean ferry_ram_loader_page(FerryRamLoader *loader, const FerryStreamEvent *event,
