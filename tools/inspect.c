@@ -203,9 +203,24 @@ static gboolean walk(FerryInspect *in, int n, char **paths, GError **error)
     return TRUE;
 }
 
+/* x86 has one page size; with the wrong one nothing behind the block list makes sense. */
+static gboolean may_have_other_pages(const FerryInspect *in)
+{
+    const char *machine = in->configuration.machine;
+
+    return in->has_configuration && !in->configuration.page_bits && !in->options.page_bits &&
+           !in->described && !g_str_has_prefix(machine, "pc") && !g_str_equal(machine, "microvm");
+}
+
 /* Pages that came on channels which were not given are missing. */
 static void note_what_is_missing(FerryInspect *in)
 {
+    if (in->error && may_have_other_pages(in)) {
+        ferry_inspect_note(in,
+                           "the stream does not say its page size, and it was read with %u "
+                           "bytes: if this guest has others, see --page-bits",
+                           1u << in->page_bits);
+    }
     if (in->main && in->flushes && in->channels->len == 0) {
         ferry_inspect_note(in, "there are multifd barriers, but no channel was given%s",
                            in->options.hash ? ": the hashes cover what the main channel brings"
