@@ -6,6 +6,11 @@
 
 #define TIMEOUT_DEFAULT_NS 10000000000ull
 #define PUBLISH_NS 20000000ull
+/* Device state and its description are held twice: as they come, and kept. Both stay below what a
+ * receiver may hold beside the guest's RAM; QEMU's have some hundred KiB. */
+#define DEVICE_BYTES_MAX ((size_t)24 << 20)
+#define IDLE_MAX (1u << 20) /* sections and barriers without a single page between */
+#define IDLE_COMMAND 16     /* as many of them is a command worth: it may want an answer */
 #define CRUMB 4096 /* bytes; a source that brings less, and no whole item either, is silent */
 
 FerryDestination *ferry_destination_new(FerryGuest *guest, FerryChannel *channel,
@@ -25,6 +30,7 @@ FerryDestination *ferry_destination_new(FerryGuest *guest, FerryChannel *channel
     d->strange_blocks = ferry_destination_strange_blocks_new();
     FerryDecoderOptions decoder_options = {
         .page_bits = d->page_bits,
+        .max_device_bytes = DEVICE_BYTES_MAX,
         .commands_after_end = TRUE,
         .description_optional = d->options.description_optional,
     };
@@ -122,19 +128,40 @@ static gboolean take_command(FerryDestination *d, const FerryCommand *c, GError 
     }
 }
 
+/* What brings nothing may come for ever, and fast: a source that sends nothing else is refused. A
+ * guest that writes for ever brings pages, and only a limit on the time ends that. */
+static gboolean take_idle(FerryDestination *d, unsigned worth, GError **error)
+{
+    uint64_t pages;
+
+    d->idle += worth;
+    if (d->idle < IDLE_MAX) {
+        return TRUE;
+    }
+    d->idle = 0;
+    ferry_destination_publish(d, d->progress.phase, FALSE);
+    pages = d->progress.normal_pages + d->progress.zero_pages + d->progress.xbzrle_pages +
+            d->progress.compressed_pages;
+    if (pages == d->idle_pages) {
+        return ferry_destination_fail(error, "sections and commands, but not one page any more");
+    }
+    d->idle_pages = pages;
+    return TRUE;
+}
+
 static gboolean take_event(FerryDestination *d, const FerryStreamEvent *e, GError **error)
 {
     switch (e->type) {
     case FERRY_STREAM_HEADER:
         return TRUE;
     case FERRY_STREAM_FLUSH:
-        return ferry_destination_take_flush(d, error);
+        return take_idle(d, 1, error) && ferry_destination_take_flush(d, error);
     case FERRY_STREAM_ROUND_END:
-        return ferry_destination_take_section_end(d, e->section, error);
+        return take_idle(d, 1, error) && ferry_destination_take_section_end(d, e->section, error);
     case FERRY_STREAM_CONFIGURATION:
         return ferry_destination_take_configuration(d, &e->configuration, error);
     case FERRY_STREAM_COMMAND:
-        return take_command(d, &e->command, error);
+        return take_idle(d, IDLE_COMMAND, error) && take_command(d, &e->command, error);
     case FERRY_STREAM_RAM_BLOCK:
         return ferry_destination_take_block(d, e, error);
     case FERRY_STREAM_RAM_LIST_END:
