@@ -140,7 +140,9 @@ static FerryDecoderStep begin_list(FerryDecoder *d, uint64_t at, uint64_t total)
     return STEP_ON;
 }
 
-static FerryDecoderStep end_records(FerryDecoder *d, uint64_t at)
+/* Told before the footer is here: a source may keep that back until what waits for a multifd
+ * barrier goes on. */
+static FerryDecoderStep end_records(FerryDecoder *d, uint64_t at, FerryStreamEvent *ev)
 {
     if (d->total == 0) {
         return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
@@ -148,7 +150,11 @@ static FerryDecoderStep end_records(FerryDecoder *d, uint64_t at)
     }
     ferry_decoder_take(d, 8);
     d->place = PLACE_FOOTER;
-    return STEP_ON;
+    ev->type = FERRY_STREAM_ROUND_END;
+    ev->stream_offset = d->section_at;
+    ev->section = d->section;
+    ev->section_id = d->ram_id;
+    return STEP_EVENT;
 }
 
 /* Which block a PAGE or ZERO record is about, and how long its header is up to here. */
@@ -336,7 +342,7 @@ FerryDecoderStep ferry_decoder_record(FerryDecoder *d, FerryStreamEvent *ev)
                                  "ram section: flag 0x%x with offset 0x%" PRIx64, flags, offset);
     }
     if (flags == FERRY_RAM_EOS) {
-        return end_records(d, at);
+        return end_records(d, at, ev);
     }
     ferry_decoder_take(d, 8);
     ev->type = FERRY_STREAM_FLUSH;

@@ -258,7 +258,7 @@ static FerryDecoderStep walk_section(FerryDecoder *d, FerryStreamEvent *ev)
     }
 }
 
-static FerryDecoderStep walk_footer(FerryDecoder *d, FerryStreamEvent *ev)
+static FerryDecoderStep walk_footer(FerryDecoder *d)
 {
     uint64_t at = ferry_decoder_here(d);
     const uint8_t *p = ferry_decoder_peek(d, FERRY_SECTION_FOOTER_SIZE);
@@ -277,11 +277,7 @@ static FerryDecoderStep walk_footer(FerryDecoder *d, FerryStreamEvent *ev)
     }
     ferry_decoder_take(d, FERRY_SECTION_FOOTER_SIZE);
     d->place = PLACE_SECTION;
-    ev->type = FERRY_STREAM_ROUND_END;
-    ev->stream_offset = d->section_at;
-    ev->section = d->section;
-    ev->section_id = d->ram_id;
-    return STEP_EVENT;
+    return STEP_ON;
 }
 
 static FerryDecoderStep walk_after_end(FerryDecoder *d, FerryStreamEvent *ev)
@@ -318,7 +314,7 @@ static FerryDecoderStep walk(FerryDecoder *d, FerryStreamEvent *ev)
     case PLACE_PAGE:
         return ferry_decoder_page(d, ev);
     case PLACE_FOOTER:
-        return walk_footer(d, ev);
+        return walk_footer(d);
     case PLACE_EARLY:
         return ferry_decoder_early(d, ev);
     case PLACE_TAIL:

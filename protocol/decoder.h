@@ -33,7 +33,7 @@ typedef enum {
     FERRY_STREAM_XBZRLE,        /* .page, .page.data holds .page.length bytes of delta */
     FERRY_STREAM_COMPRESSED,    /* .page, .page.data holds .page.length bytes: one page, packed */
     FERRY_STREAM_FLUSH,         /* multifd barrier record */
-    FERRY_STREAM_ROUND_END,     /* end of one START, PART or END section of ram: .section */
+    FERRY_STREAM_ROUND_END,     /* the records of a START, PART or END section end: .section */
     FERRY_STREAM_DEVICE,        /* .device: one FULL section, whole */
     FERRY_STREAM_DESCRIPTION,   /* .description: the JSON text; the stream is complete */
 } FerryStreamEventType;
