@@ -167,10 +167,13 @@ static gboolean await_all(FerryMultifdLoader *l, GError **error)
     uint64_t seen = bytes_read(l), deadline_ns = ferry_now_ns() + l->options.timeout_ns;
     gboolean closed;
 
-    for (char *which; (which = late(l, &closed)) != NULL;) {
-        g_autofree char *owned = which;
+    for (;;) {
+        g_autofree char *which = late(l, &closed);
         g_autoptr(GError) why = NULL;
 
+        if (!which) {
+            return TRUE;
+        }
         if (l->error) {
             g_propagate_error(error, g_error_copy(l->error));
             return FALSE;
@@ -191,7 +194,6 @@ static gboolean await_all(FerryMultifdLoader *l, GError **error)
         seen = bytes_read(l);
         deadline_ns = ferry_now_ns() + l->options.timeout_ns;
     }
-    return TRUE;
 }
 
 gboolean ferry_multifd_loader_barrier(FerryMultifdLoader *l, GError **error)
