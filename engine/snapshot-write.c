@@ -103,13 +103,10 @@ static GByteArray *make_tail(const FerryCapture *c)
 
 static gboolean lay_out_block(FerryCaptureBlock *b, uint64_t page_size, uint64_t *at)
 {
-    uint64_t bitmap = ferry_mapped_bitmap_size(b->length, page_size);
+    uint64_t header = *at + 1 + strlen(b->idstr) + 8;
 
     b->entry_offset = *at;
-    b->mapped.page_size = page_size;
-    b->mapped.bitmap_offset = *at + 1 + strlen(b->idstr) + 8 + FERRY_MAPPED_HEADER_SIZE;
-    uint64_t pages = b->mapped.bitmap_offset + bitmap + FERRY_MAPPED_ALIGNMENT - 1;
-    b->mapped.pages_offset = pages - pages % FERRY_MAPPED_ALIGNMENT;
+    b->mapped = ferry_mapped_header_place(header, b->length, page_size);
     return !__builtin_add_overflow(b->mapped.pages_offset, b->length, at) &&
            *at <= INT64_MAX - FERRY_MAPPED_ALIGNMENT;
 }
