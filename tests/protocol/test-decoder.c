@@ -68,7 +68,7 @@ Test(decoder, records_end_without_waiting_for_the_footer)
                                "66: block 1 pc.bios 1024\n"
                                "82: list 5120\n"
                                "26: round end 1\n"
-                               "more\n");
+                               "bad: byte 90: the stream ended inside a ram section\n");
 }
 
 Test(decoder, result_does_not_depend_on_how_bytes_are_chopped)
