@@ -25,6 +25,11 @@ static gboolean fits(FerryDestination *d, const FerryConfiguration *c, GError **
         return ferry_destination_fail(error, "machine type '%s' at the source, but '%s' here",
                                       theirs, machine);
     }
+    if (d->options.mapped_ram != (c->n_capabilities > 0)) { /* the decoder knows only this one */
+        return ferry_destination_fail(error, "capability '%s' is %s at the source, but %s here",
+                                      FERRY_CAPABILITY_MAPPED_RAM, c->n_capabilities ? "on" : "off",
+                                      d->options.mapped_ram ? "on" : "off");
+    }
     if (d->page_bits != FERRY_PAGE_BITS) {
         return ferry_destination_fail(error,
                                       "target pages of %u bytes at the source, but of %u here",
@@ -83,7 +88,7 @@ gboolean ferry_destination_take_list_end(FerryDestination *d, GError **error)
     d->progress.ram_total_bytes = ferry_memory_total_bytes(ferry_guest_memory(d->guest));
     pthread_mutex_unlock(&d->lock);
     ferry_destination_publish(d, FERRY_PHASE_ITERATE, TRUE);
-    return TRUE;
+    return ferry_destination_take_mapped(d, error);
 }
 
 /* Who runs the guest must know whether it ran; who keeps it keeps every state it may be in. */

@@ -33,6 +33,8 @@ struct FerryDestination {
     FerryRamLoader *ram;
     FerryMultifdLoader *multifd; /* NULL: all comes on main */
     FerryBarriers barriers;
+    GArray *mapped; /* FerryMappedBlock, in the list's order */
+    uint64_t mapped_bytes;
     unsigned page_bits;
     const FerryStrangerOps *stranger; /* NULL: a guest that runs here */
     void *stranger_self;
@@ -81,6 +83,13 @@ void ferry_destination_multifd_finish(FerryDestination *d);
 /* Ends the channels' threads; what one of them found is the reason, if main's is none of its own.
  */
 void ferry_destination_multifd_give_up(FerryDestination *d, GError **happened);
+
+/* destination-mapped.c: the main channel is a file whose pages have places of their own. */
+void ferry_destination_mapped_init(FerryDestination *d, FerryDecoderOptions *options);
+/* Behind a mapped block's entry, to where the list goes on. */
+gboolean ferry_destination_jump(FerryDestination *d, const FerryStreamEvent *e, GError **error);
+/* The pages of all mapped blocks, when the list is accepted. */
+gboolean ferry_destination_take_mapped(FerryDestination *d, GError **error);
 
 /* destination-handover.c. */
 gboolean ferry_destination_take_ping(FerryDestination *d, uint32_t value, GError **error);

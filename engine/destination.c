@@ -34,6 +34,7 @@ FerryDestination *ferry_destination_new(FerryGuest *guest, FerryChannel *channel
         .commands_after_end = TRUE,
         .description_optional = d->options.description_optional,
     };
+    ferry_destination_mapped_init(d, &decoder_options);
     d->decoder = ferry_decoder_new(&decoder_options);
     d->ram = ferry_ram_loader_new(ferry_guest_memory(guest));
     d->multifd = ferry_destination_multifd_new(d);
@@ -66,7 +67,7 @@ void ferry_destination_publish(FerryDestination *d, FerryPhase phase, gboolean n
     FerryProgress *p = &d->progress;
     p->phase = phase;
     p->peer_is_ferry = d->is_ferry;
-    p->sent_bytes = ferry_channel_bytes_read(d->channel) + others.bytes;
+    p->sent_bytes = ferry_channel_bytes_read(d->channel) + d->mapped_bytes + others.bytes;
     p->multifd_bytes = others.bytes;
     p->normal_pages = main.normal_pages + others.normal_pages;
     p->zero_pages = main.zero_pages + others.zero_pages;
@@ -163,7 +164,8 @@ static gboolean take_event(FerryDestination *d, const FerryStreamEvent *e, GErro
     case FERRY_STREAM_COMMAND:
         return take_idle(d, IDLE_COMMAND, error) && take_command(d, &e->command, error);
     case FERRY_STREAM_RAM_BLOCK:
-        return ferry_destination_take_block(d, e, error);
+        return ferry_destination_take_block(d, e, error) &&
+               (!e->block.is_mapped || ferry_destination_jump(d, e, error));
     case FERRY_STREAM_RAM_LIST_END:
         return ferry_destination_take_list_end(d, error);
     case FERRY_STREAM_PAGE:
@@ -294,6 +296,7 @@ void ferry_destination_free(FerryDestination *d)
     ferry_ram_loader_free(d->ram);
     pthread_mutex_destroy(&d->lock);
     g_array_unref(d->strange_blocks);
+    g_array_unref(d->mapped);
     g_free(d->loaded);
     g_free(d->machine);
     g_free(d->description);

@@ -165,7 +165,8 @@ gboolean ferry_migration_start(FerryMigration *m, const char *uri, GError **erro
         return FALSE;
     }
     pthread_mutex_lock(&m->lock);
-    ok = launch(m, FALSE, &interrupt, error);
+    ok = ferry_settings_check_address(&m->settings, &address, error) &&
+         launch(m, FALSE, &interrupt, error);
     if (ok) {
         m->address = address;
         memset(&address, 0, sizeof address);
@@ -188,7 +189,7 @@ gboolean ferry_migration_incoming(FerryMigration *m, const char *uri, gboolean k
     }
     /* Before the address is touched: it may be the one that the migration in progress uses. */
     pthread_mutex_lock(&m->lock);
-    ok = may_begin(m, TRUE, error);
+    ok = may_begin(m, TRUE, error) && ferry_settings_check_address(&m->settings, &address, error);
     pthread_mutex_unlock(&m->lock);
     if (!ok || (interrupt = ferry_interrupt_new(error)) == NULL) {
         return FALSE;

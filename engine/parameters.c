@@ -268,6 +268,23 @@ gboolean ferry_settings_check_capabilities(const FerrySettings *s, GError **erro
            clash(s->mapped_ram && s->compress, "Mapped-ram", "compress", error);
 }
 
+gboolean ferry_settings_check_address(const FerrySettings *s, const FerryAddress *address,
+                                      GError **error)
+{
+    gboolean is_file = address->type == FERRY_ADDRESS_FILE;
+    gboolean is_socket = address->type == FERRY_ADDRESS_TCP || address->type == FERRY_ADDRESS_UNIX;
+
+    if (s->mapped_ram && !is_file) {
+        return refuse(error, "Capability 'mapped-ram' requires a file: address: its pages have "
+                             "fixed places");
+    }
+    if (s->multifd && !s->mapped_ram && !is_socket) {
+        return refuse(error, "Capability 'multifd' requires a tcp: or unix: address: it makes "
+                             "several connections");
+    }
+    return TRUE;
+}
+
 gboolean ferry_settings_nth_capability(const FerrySettings *settings, unsigned index,
                                        const char **out_name, gboolean *out_on)
 {

@@ -37,6 +37,9 @@ gboolean ferry_settings_set_capability(FerrySettings *settings, const char *name
                                        GError **error);
 /* What must hold between capabilities; to be asked after the last of several was set. */
 gboolean ferry_settings_check_capabilities(const FerrySettings *settings, GError **error);
+/* Whether this medium can carry what the capabilities ask for. */
+gboolean ferry_settings_check_address(const FerrySettings *settings, const FerryAddress *address,
+                                      GError **error);
 /* FALSE behind the last. */
 gboolean ferry_settings_nth_capability(const FerrySettings *settings, unsigned index,
                                        const char **out_name, gboolean *out_on);

@@ -147,6 +147,14 @@ uint8_t *ferry_ram_loader_claim(FerryRamLoader *l, unsigned block, uint64_t offs
     return b->block.host + offset;
 }
 
+uint8_t *ferry_ram_loader_claim_all(FerryRamLoader *l, unsigned block, const FerryBitmap *pages)
+{
+    Listed *b = listed(l, block);
+
+    l->counts.normal_pages += ferry_bitmap_or(&b->written, pages);
+    return b->block.host;
+}
+
 void ferry_ram_loader_zero(FerryRamLoader *l, unsigned block, uint64_t offset)
 {
     Listed *b = listed(l, block);

@@ -1,6 +1,7 @@
 /* The ram section on its way in: the peer's block list matched with ours, then its pages. Pages may
  * come on main and on other channels at once, each channel with a thread of its own. */
 #pragma once
+#include "dirtylog/bitmap.h"
 #include "engine/memory.h"
 #include "protocol/decoder.h"
 
@@ -39,6 +40,9 @@ int ferry_ram_loader_find(const FerryRamLoader *loader, const char *idstr);
 uint64_t ferry_ram_loader_length(const FerryRamLoader *loader, unsigned block);
 /* Where the page is, to be filled now: it counts as received from here on. */
 uint8_t *ferry_ram_loader_claim(FerryRamLoader *loader, unsigned block, uint64_t offset);
+/* The same for all @pages of a block, which begins there; counted as pages of main. */
+uint8_t *ferry_ram_loader_claim_all(FerryRamLoader *loader, unsigned block,
+                                    const FerryBitmap *pages);
 /* The page is all zero, whatever it was. */
 void ferry_ram_loader_zero(FerryRamLoader *loader, unsigned block, uint64_t offset);
 

@@ -10,7 +10,9 @@ uint64_t ferry_ram_counts_pages(const FerryRamCounts *c)
 
 static FerryRamSender *new_way(const FerrySourceOptions *options)
 {
-    (void)options;
+    if (options->mapped_ram) {
+        return ferry_ram_send_mapped_new();
+    }
     return ferry_ram_send_plain_new();
 }
 

@@ -2,6 +2,7 @@
 #include "engine/source-private.h"
 #include <string.h>
 #include "protocol/extension.h"
+#include "protocol/mapped-ram.h"
 #include "protocol/stream.h"
 
 #define ALIVE_INTERVAL_NS 1000000000ull
@@ -170,6 +171,10 @@ static FerryConfiguration configuration(const FerrySource *s)
     FerryConfiguration c = {.page_bits = kept ? kept->page_bits : 0};
 
     g_strlcpy(c.machine, ferry_guest_machine(s->guest), sizeof c.machine);
+    if (s->options.mapped_ram) {
+        g_strlcpy(c.capabilities[c.n_capabilities++], FERRY_CAPABILITY_MAPPED_RAM,
+                  sizeof c.capabilities[0]);
+    }
     c.has_uuid = s->options.send_uuid && ferry_guest_get_uuid(s->guest, c.uuid);
     return c;
 }

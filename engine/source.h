@@ -50,6 +50,7 @@ typedef struct {
     uint64_t xbzrle_cache_bytes;    /* 0 = 64 MiB */
     FerryMultifdMethod page_method; /* COMPRESS_PAGE records by ZLIB or ZSTD; NONE = plain pages */
     int page_level;
+    gboolean mapped_ram; /* at fixed places of @channel, a regular file; not with the other ways */
     /* Makes one more connection to the destination; called by the running thread,
      * multifd_channels times. */
     FerryChannel *(*connect)(void *self, GError **error);
