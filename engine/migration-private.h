@@ -2,6 +2,7 @@
  * share, and what the monitor asks besides the public functions. */
 #pragma once
 #include <pthread.h>
+#include "engine/gather.h"
 #include "engine/guest-private.h"
 #include "engine/parameters.h"
 
@@ -54,7 +55,8 @@ struct FerryMigration {
     /* The thread's own. */
     FerryAddress address;
     FerryListener *listener_socket;
-    FerrySettings used; /* settings at the start */
+    FerryGathering gathered; /* until the destination has them */
+    FerrySettings used;      /* settings at the start */
     gboolean keep_paused, one_way;
     uint64_t passes;
 };

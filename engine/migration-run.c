@@ -81,6 +81,27 @@ static gboolean is_one_way(const FerryMigration *m, const FerryChannel *channel)
     return !wanted || !ferry_channel_can_read(channel);
 }
 
+/* All connections of one source; nobody else gets in behind them. Who is no source is sent away,
+ * and the right one can still come. */
+static FerryChannel *open_incoming(FerryMigration *m, GError **error)
+{
+    uint8_t uuid[16];
+    FerryGatherOptions options = {
+        .multifd_channels =
+            m->used.multifd && !m->used.mapped_ram ? (unsigned)m->used.multifd_channels : 0,
+        .uuid = ferry_guest_get_uuid(m->guest, uuid) ? uuid : NULL,
+        .hello_ns = m->used.io_timeout_ms * 1000000,
+        .complete_ns = m->used.io_timeout_ms * 1000000,
+    };
+    gboolean ok = ferry_gather(m->listener_socket, &options, &m->gathered, error);
+
+    pthread_mutex_lock(&m->lock);
+    m->listening = FALSE;
+    pthread_mutex_unlock(&m->lock);
+    g_clear_pointer(&m->listener_socket, ferry_listener_free);
+    return ok ? g_steal_pointer(&m->gathered.main) : NULL;
+}
+
 static FerryChannel *open_channel(FerryMigration *m, GError **error)
 {
     uint64_t deadline = ferry_now_ns() + m->used.io_timeout_ms * 1000000;
@@ -88,15 +109,8 @@ static FerryChannel *open_channel(FerryMigration *m, GError **error)
     FerryChannel *channel;
     FerryFault fault;
 
-    if (m->incoming) { /* one source; nobody else gets in behind it */
-        channel = ferry_listener_accept(m->listener_socket, FERRY_NO_DEADLINE, error);
-        pthread_mutex_lock(&m->lock);
-        m->listening = FALSE;
-        pthread_mutex_unlock(&m->lock);
-        g_clear_pointer(&m->listener_socket, ferry_listener_free);
-    } else {
-        channel = ferry_transport_connect(&m->address, deadline, &options, error);
-    }
+    channel = m->incoming ? open_incoming(m, error)
+                          : ferry_transport_connect(&m->address, deadline, &options, error);
     if (channel != NULL && m->used.fault[0] != '\0') {
         gboolean parsed = ferry_fault_parse(m->used.fault, &fault, NULL);
         g_assert(parsed); /* it was when it was set */
@@ -112,7 +126,6 @@ static FerrySource *make_source(FerryMigration *m, FerryChannel *channel)
         .no_return_path = m->one_way,
         .pause_before_switchover = m->used.pause_before_switchover,
         .verify = m->used.verify,
-        .mapped_ram = m->used.mapped_ram,
         .record_path = m->used.record[0] != '\0' ? m->used.record : NULL,
         .policy = ferry_policy_find(m->used.policy),
         .notify = on_notify,
@@ -129,12 +142,20 @@ static FerryDestination *make_destination(FerryMigration *m, FerryChannel *chann
     FerryDestinationOptions options = {
         .io_timeout_ns = m->used.io_timeout_ms * 1000000,
         .keep_paused = m->keep_paused,
-        .mapped_ram = m->used.mapped_ram,
         .record_path = m->used.record[0] != '\0' ? m->used.record : NULL,
+        .switchover_ack = m->used.switchover_ack,
+        .multifd = m->gathered.multifd,
+        .n_multifd = m->gathered.n_multifd,
+        .multifd_method = (FerryMultifdMethod)m->used.multifd_compression,
         .notify = on_notify,
         .notify_self = m,
     };
-    return ferry_destination_new(m->guest, channel, m->interrupt, &options);
+    FerryDestination *destination =
+        ferry_destination_new(m->guest, channel, m->interrupt, &options);
+
+    m->gathered.n_multifd = 0; /* they are the destination's */
+    ferry_gathering_clear(&m->gathered);
+    return destination;
 }
 
 /* Takes @channel. From here on a cancel goes to the source or destination. */

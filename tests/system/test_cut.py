@@ -43,7 +43,10 @@ def position(rng, forwards, total):
 def outcome(source, destination):
     """Statuses once both have ended, with proof that at most one guest runs."""
     here = source.wait_status(*harness.ENDED)
-    harness.until(lambda: not destination.alive() or destination.ended(), "the destination's end")
+    harness.until(lambda: not destination.alive() or destination.ended() or
+                  here == "failed" and destination.untouched(), "the destination's end")
+    if destination.untouched():  # cut before its first bytes came: it waits for another source
+        return here, "gone", [source.running(), destination.running()]
     if destination.status_if_alive() == "failed":
         destination.wait_exit()  # it says so, then goes
     there = destination.status_if_alive() or "gone"

@@ -44,13 +44,28 @@ def test_guest_moves_after_a_refusal(vm, kvm, io):
     Workload(right).advances()
 
 
-def test_stream_that_is_none_is_refused(vm, kvm, io, directory):
+def test_stream_that_is_none_costs_one_connection(vm, kvm, io, directory):
+    """Neither nonsense nor silence keeps the source out."""
+    import socket
+    source = vm("source", workload=LIGHT, environment=io)
+    destination = vm("destination", workload=LIGHT, incoming=True, environment=io)
+    uri = destination.listen()
+    with socket.socket(socket.AF_UNIX) as nonsense, socket.socket(socket.AF_UNIX) as silence:
+        silence.connect(uri.split(":", 1)[1])
+        nonsense.connect(uri.split(":", 1)[1])
+        nonsense.sendall(b"GET ")
+        assert nonsense.recv(1) == b""
+        source.migrate(uri)
+        assert source.wait_status(*harness.ENDED) == "completed", source.migration()
+        harness.until(destination.running, "the guest to run at the destination")
+
+
+def test_stream_of_another_version_is_refused(vm, kvm, io, directory):
     import socket
     destination = vm("destination", workload=LIGHT, incoming=True, environment=io)
-    address = destination.listen().split(":", 1)[1]
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(address)
-        client.sendall(b"GET / HTTP/1.0\r\n\r\n" * 64)
+        client.connect(destination.listen().split(":", 1)[1])
+        client.sendall(b"QEVM\0\0\0\2")
         assert destination.wait_exit() == 1
     assert destination.serial() == ""
 
