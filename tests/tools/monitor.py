@@ -58,7 +58,7 @@ class Monitor:
         if self.silent:
             return b""
         value = self.answers.get(name, {})
-        if isinstance(value, list) and name == "query-migrate":
+        if isinstance(value, list) and name in ("query-migrate", "query-status"):
             value = value.pop(0) if len(value) > 1 else value[0]
         # An event in front, and the answer in two pieces of an odd length, over several lines.
         event = json.dumps({"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}})
