@@ -26,6 +26,7 @@ typedef struct {
     uint64_t (*bytes_written)(const FerryRamSender *sender); /* besides the main channel's */
     uint64_t (*queued)(const FerryRamSender *sender);        /* besides the main channel's */
     uint64_t (*waited_ns)(const FerryRamSender *sender);     /* instead of the main channel's */
+    void (*stop)(FerryRamSender *sender);
     void (*free)(FerryRamSender *sender);
 } FerryRamSenderOps;
 
@@ -48,4 +49,4 @@ void ferry_ram_sender_add_page(FerryRamSender *sender, unsigned block, uint64_t 
                                const uint8_t *bytes);
 
 FerryRamSender *ferry_ram_send_plain_new(void);
-FerryRamSender *ferry_ram_send_mapped_new(void);
+FerryRamSender *ferry_ram_send_multifd_new(const FerryRamSetup *setup);

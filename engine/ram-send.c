@@ -8,17 +8,17 @@ uint64_t ferry_ram_counts_pages(const FerryRamCounts *c)
            c->compressed_pages;
 }
 
-static FerryRamSender *new_way(const FerrySourceOptions *options)
+static FerryRamSender *new_way(const FerryRamSetup *setup)
 {
-    if (options->mapped_ram) {
-        return ferry_ram_send_mapped_new();
+    if (setup->options->multifd_channels > 0) {
+        return ferry_ram_send_multifd_new(setup);
     }
     return ferry_ram_send_plain_new();
 }
 
 FerryRamSender *ferry_ram_sender_new(const FerryRamSetup *setup)
 {
-    FerryRamSender *s = new_way(setup->options);
+    FerryRamSender *s = new_way(setup);
 
     s->setup = *setup;
     ferry_ram_records_init(&s->records, setup->channel, setup->progress_ns);
@@ -185,6 +185,13 @@ uint64_t ferry_ram_sender_waited_ns(const FerryRamSender *s)
 }
 
 const char *ferry_ram_sender_get_name(const FerryRamSender *s) { return s->ops->name; }
+
+void ferry_ram_sender_stop(FerryRamSender *s)
+{
+    if (s->ops->stop) {
+        s->ops->stop(s);
+    }
+}
 
 void ferry_ram_sender_free(FerryRamSender *s)
 {

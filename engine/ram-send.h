@@ -74,6 +74,8 @@ uint64_t ferry_ram_sender_queued(const FerryRamSender *sender); /* not yet in th
 /* Time that the rate limit held back all channels at once, as well as can be told. */
 uint64_t ferry_ram_sender_waited_ns(const FerryRamSender *sender);
 const char *ferry_ram_sender_get_name(const FerryRamSender *sender); /* "plain", "multifd", ... */
-/* Ends at once what is under way. */
+/* Ends at once what is under way: nothing more is sent but on the main channel. Before the
+ * interrupt is lowered. Totals can still be asked for. */
+void ferry_ram_sender_stop(FerryRamSender *sender);
 void ferry_ram_sender_free(FerryRamSender *sender);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRamSender, ferry_ram_sender_free)

@@ -337,6 +337,13 @@ void ferry_source_publish(FerrySource *s, gboolean notify)
     p->sent_bytes = ferry_ram_sender_bytes_written(s->sender);
     p->normal_pages = counts.normal_pages;
     p->zero_pages = counts.zero_pages;
+    p->xbzrle_pages = counts.xbzrle_pages;
+    p->xbzrle_bytes = counts.xbzrle_bytes;
+    p->compressed_pages = counts.compressed_pages;
+    p->compressed_bytes = counts.compressed_bytes;
+    p->coded_pages = counts.coded_pages;
+    p->coded_bytes = counts.coded_bytes;
+    p->multifd_bytes = counts.multifd_bytes;
     p->dirty_syncs = s->dirty_syncs;
     p->dirty_pages_per_second = s->dirty_pages_per_second;
     p->uncapped_bytes_per_second = ferry_rate_get(&s->rate);

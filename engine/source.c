@@ -272,6 +272,7 @@ gboolean ferry_source_run(FerrySource *s, GError **error)
             event = FERRY_EVENT_STOPPED;
         }
     }
+    ferry_ram_sender_stop(s->sender);
     if (action == FERRY_ACTION_RESUME) {
         ferry_source_take_back(s, &happened);
     } else {
