@@ -126,6 +126,7 @@ static FerrySource *make_source(FerryMigration *m, FerryChannel *channel)
         .no_return_path = m->one_way,
         .pause_before_switchover = m->used.pause_before_switchover,
         .verify = m->used.verify,
+        .mapped_ram = m->used.mapped_ram,
         .record_path = m->used.record[0] != '\0' ? m->used.record : NULL,
         .policy = ferry_policy_find(m->used.policy),
         .notify = on_notify,
@@ -142,6 +143,7 @@ static FerryDestination *make_destination(FerryMigration *m, FerryChannel *chann
     FerryDestinationOptions options = {
         .io_timeout_ns = m->used.io_timeout_ms * 1000000,
         .keep_paused = m->keep_paused,
+        .mapped_ram = m->used.mapped_ram,
         .record_path = m->used.record[0] != '\0' ? m->used.record : NULL,
         .switchover_ack = m->used.switchover_ack,
         .multifd = m->gathered.multifd,

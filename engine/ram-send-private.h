@@ -49,4 +49,5 @@ void ferry_ram_sender_add_page(FerryRamSender *sender, unsigned block, uint64_t 
                                const uint8_t *bytes);
 
 FerryRamSender *ferry_ram_send_plain_new(void);
+FerryRamSender *ferry_ram_send_mapped_new(void);
 FerryRamSender *ferry_ram_send_multifd_new(const FerryRamSetup *setup);

@@ -10,6 +10,9 @@ uint64_t ferry_ram_counts_pages(const FerryRamCounts *c)
 
 static FerryRamSender *new_way(const FerryRamSetup *setup)
 {
+    if (setup->options->mapped_ram) {
+        return ferry_ram_send_mapped_new();
+    }
     if (setup->options->multifd_channels > 0) {
         return ferry_ram_send_multifd_new(setup);
     }
