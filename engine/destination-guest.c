@@ -96,6 +96,9 @@ static gboolean take_globalstate(FerryDestination *d, const FerryStreamEvent *e,
 {
     const uint8_t *body = e->device.body;
 
+    if (d->stranger && e->device.length != FERRY_GLOBALSTATE_SIZE) {
+        return TRUE;
+    }
     if (e->device.length != FERRY_GLOBALSTATE_SIZE || d->globalstate) {
         return ferry_destination_fail(error, "section '%s': %s", FERRY_GLOBALSTATE_IDSTR,
                                       d->globalstate ? "twice" : "wrong length");
