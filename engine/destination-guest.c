@@ -48,6 +48,12 @@ gboolean ferry_destination_take_configuration(FerryDestination *d, const FerryCo
         d->page_bits = c->page_bits;
     }
     d->machine = g_strdup(c->machine);
+    if (c->has_uuid && d->options.multifd_uuid &&
+        memcmp(c->uuid, d->options.multifd_uuid, sizeof c->uuid) != 0) {
+        return ferry_destination_fail(error,
+                                      "the main channel is of a guest with another UUID than the "
+                                      "multifd channels");
+    }
     return d->stranger ? d->stranger->configuration(d->stranger_self, c, error) : fits(d, c, error);
 }
 

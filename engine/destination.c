@@ -24,6 +24,7 @@ FerryDestination *ferry_destination_new(FerryGuest *guest, FerryChannel *channel
     d->interrupt = interrupt;
     d->options = options ? *options : (FerryDestinationOptions){0};
     d->options.record_path = g_strdup(d->options.record_path);
+    d->options.multifd_uuid = g_memdup2(d->options.multifd_uuid, 16);
     d->timeout_ns = d->options.io_timeout_ns ? d->options.io_timeout_ns : TIMEOUT_DEFAULT_NS;
     d->page_bits = d->options.page_bits ? d->options.page_bits : FERRY_PAGE_BITS;
     d->stranger = ferry_guest_stranger(guest, &d->stranger_self);
@@ -301,5 +302,6 @@ void ferry_destination_free(FerryDestination *d)
     g_free(d->machine);
     g_free(d->description);
     g_free((char *)d->options.record_path);
+    g_free((uint8_t *)d->options.multifd_uuid);
     g_free(d);
 }

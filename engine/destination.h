@@ -14,7 +14,7 @@ typedef struct {
     const char *record_path; /* handover record, written on GO; NULL = none. Copied */
     gboolean switchover_ack; /* give the source its leave to switch over when it may be asked */
     unsigned page_bits;      /* of a source that does not say; 0 = 12 (x86) */
-    gboolean mapped_ram; /* @channel is a file that says so; a stranger's may or may not */
+    gboolean mapped_ram;     /* @channel is a file that says so; a stranger's may or may not */
     gboolean description_optional; /* the source may be one that sends none (old machine types) */
     /* The multifd channels, whose hellos were taken: a thread of its own reads each. The array is
      * copied; the channels are taken, and have the destination's interrupt. */
@@ -22,6 +22,7 @@ typedef struct {
     unsigned n_multifd;
     gboolean any_method; /* what the first packet has; else multifd_method and nothing else */
     FerryMultifdMethod multifd_method;
+    const uint8_t *multifd_uuid; /* that their hellos had (16 bytes); NULL: not known. Copied */
     /* Called when loading begins, when the list of blocks is accepted and at the handover, by the
      * running thread. May be NULL. */
     void (*notify)(void *self, const FerryProgress *progress);

@@ -148,6 +148,7 @@ static FerryDestination *make_destination(FerryMigration *m, FerryChannel *chann
         .switchover_ack = m->used.switchover_ack,
         .multifd = m->gathered.multifd,
         .n_multifd = m->gathered.n_multifd,
+        .multifd_uuid = m->gathered.n_multifd ? m->gathered.uuid : NULL,
         .multifd_method = (FerryMultifdMethod)m->used.multifd_compression,
         .notify = on_notify,
         .notify_self = m,

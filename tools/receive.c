@@ -120,6 +120,7 @@ static gboolean take_in(Receive *r, FerryGathering *g, GError **error)
                                        .page_bits = o->page_bits,
                                        .multifd = g->multifd,
                                        .n_multifd = g->n_multifd,
+                                       .multifd_uuid = g->n_multifd ? g->uuid : NULL,
                                        .any_method = !o->has_method,
                                        .multifd_method = o->method,
                                        .notify = on_notify,
