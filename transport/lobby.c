@@ -47,7 +47,8 @@ static void forget(FerryLobby *l, unsigned i)
 {
     ferry_fd_clear(&l->callers[i].fd);
     g_free(l->callers[i].peer);
-    l->callers[i] = l->callers[--l->n];
+    l->n--; /* the others stay in the order in which they came: who came first is heard first */
+    memmove(&l->callers[i], &l->callers[i + 1], (l->n - i) * sizeof *l->callers);
 }
 
 static void drop(FerryLobby *l, unsigned i, const GError *why)
@@ -241,7 +242,7 @@ static FerryChannel *next_caller(FerryLobby *l, uint64_t deadline_ns, uint8_t *o
         if (!wait(l, deadline_ns, &door, heard, error)) {
             return NULL;
         }
-        /* From the end: who is dropped makes the last one move down, who was heard already. */
+        /* From the end: who is dropped makes those move down who were heard already. */
         for (unsigned i = l->n; i-- > 0;) {
             if (heard[i]) {
                 hear(l, i);
