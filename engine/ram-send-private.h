@@ -49,5 +49,7 @@ void ferry_ram_sender_add_page(FerryRamSender *sender, unsigned block, uint64_t 
                                const uint8_t *bytes);
 
 FerryRamSender *ferry_ram_send_plain_new(void);
+FerryRamSender *ferry_ram_send_compress_new(const FerryRamSetup *setup);
+FerryRamSender *ferry_ram_send_xbzrle_new(const FerryRamSetup *setup);
 FerryRamSender *ferry_ram_send_mapped_new(void);
 FerryRamSender *ferry_ram_send_multifd_new(const FerryRamSetup *setup);

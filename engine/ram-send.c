@@ -16,6 +16,12 @@ static FerryRamSender *new_way(const FerryRamSetup *setup)
     if (setup->options->multifd_channels > 0) {
         return ferry_ram_send_multifd_new(setup);
     }
+    if (setup->options->xbzrle) {
+        return ferry_ram_send_xbzrle_new(setup);
+    }
+    if (setup->options->page_method != FERRY_MULTIFD_NONE) {
+        return ferry_ram_send_compress_new(setup);
+    }
     return ferry_ram_send_plain_new();
 }
 

@@ -11,10 +11,12 @@
 typedef struct {
     uint64_t normal_pages, zero_pages; /* normal: whole, as they are or packed by multifd */
     uint64_t xbzrle_pages, xbzrle_bytes;
-    uint64_t xbzrle_misses;                      /* pages without an older copy to compare with */
-    uint64_t xbzrle_overflows;                   /* changed too much */
-    uint64_t skipped_pages;                      /* found unchanged: not sent */
-    uint64_t compressed_pages, compressed_bytes; /* COMPRESS_PAGE records */
+    uint64_t xbzrle_misses;    /* pages without an older copy to compare with */
+    uint64_t xbzrle_overflows; /* changed too much */
+    uint64_t xbzrle_cache_bytes;
+    double xbzrle_miss_rate, xbzrle_encoding_rate; /* of the last round: of all; bytes per byte */
+    uint64_t skipped_pages;                        /* found unchanged: not sent */
+    uint64_t compressed_pages, compressed_bytes;   /* COMPRESS_PAGE records */
     uint64_t coded_pages, coded_bytes; /* given to multifd's compression, and what came of them */
     uint64_t multifd_bytes;            /* on multifd's channels, everything included */
 } FerryRamCounts;
