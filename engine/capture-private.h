@@ -1,6 +1,7 @@
 /* What the files of a capture share:
  *   capture.c         what a destination fills in, and what is read of it
  *   capture-ram.c     the memory behind the blocks, wherever it lives
+ *   capture-warm.c    files that are memory already, before anybody connects
  *   capture-send.c    the way out again
  *   snapshot-file.c   the file it may end in: there whole, or not at all
  *   snapshot-write.c  what stands in that file
@@ -61,6 +62,7 @@ struct FerryCapture {
     char *run_state;
     FerrySnapshotFile file;
     int ram_directory; /* -1: none */
+    GArray *warm;      /* capture-warm.c's; NULL: none */
 
     FerryKeptState kept; /* once prepared */
     GArray *kept_early;  /* FerrySavedSection, borrowed from sections */
@@ -97,6 +99,15 @@ gboolean ferry_capture_sync_ram(FerryCapture *capture, GError **error);
 /* Files that we made go, others are zero again. The memory stays until the release. */
 void ferry_capture_discard_ram(FerryCapture *capture);
 void ferry_capture_release_ram(FerryCapture *capture);
+
+/* capture-warm.c */
+
+/* Maps what lies in ram_dir and is memory. */
+void ferry_capture_warm_up(FerryCapture *capture);
+/* The mapping of @block's file, if there is one of its length. */
+gboolean ferry_capture_take_warm(FerryCapture *capture, FerryCaptureBlock *block);
+/* Gives back what no block has taken. */
+void ferry_capture_cool_down(FerryCapture *capture);
 
 /* snapshot-file.c */
 

@@ -55,6 +55,7 @@ gboolean ferry_capture_open_ram_dir(FerryCapture *c, GError **error)
     if (c->ram_directory < 0) {
         return ferry_capture_refuse(error, "%s: %s", c->ram_dir, g_strerror(errno));
     }
+    ferry_capture_warm_up(c);
     return TRUE;
 }
 
@@ -132,7 +133,8 @@ static gboolean make_block(FerryCapture *c, FerryCaptureBlock *b, GError **error
         return FALSE;
     }
     int fd = c->ram_dir ? b->fd : c->file.fd;
-    if (!ferry_capture_map(b, fd, c->ram_dir ? 0 : b->mapped.pages_offset, error)) {
+    if (!ferry_capture_take_warm(c, b) &&
+        !ferry_capture_map(b, fd, c->ram_dir ? 0 : b->mapped.pages_offset, error)) {
         return FALSE;
     }
     return ferry_memory_add(ferry_guest_memory(c->guest), b->idstr, b->host, b->length, error);
@@ -214,5 +216,6 @@ void ferry_capture_release_ram(FerryCapture *c)
         }
         ferry_fd_clear(&b->fd);
     }
+    ferry_capture_cool_down(c);
     ferry_fd_clear(&c->ram_directory);
 }

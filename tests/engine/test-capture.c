@@ -176,6 +176,52 @@ Test(capture, a_file_of_the_right_size_is_used_as_it_is)
     keep_directory_remove(dir);
 }
 
+static unsigned mappings_of(const char *file)
+{
+    g_autofree char *maps = NULL;
+    unsigned n = 0;
+
+    cr_assert(g_file_get_contents("/proc/self/maps", &maps, NULL, NULL));
+    for (const char *at = maps; (at = strstr(at, file)); at += strlen(file)) {
+        n++;
+    }
+    return n;
+}
+
+/* Memory that was touched is mapped before the source connects, and not again then. */
+Test(capture, a_file_on_tmpfs_is_mapped_at_once)
+{
+    char directory[] = "/dev/shm/ferry-test-XXXXXX";
+    if (!g_mkdtemp(directory)) {
+        cr_skip_test("no /dev/shm");
+    }
+    g_autofree char *file = g_build_filename(directory, "pc.ram", NULL);
+    g_autofree char *old = g_malloc(KEEP_PAGES * 4096), *text = NULL;
+
+    memset(old, 0x77, KEEP_PAGES * 4096);
+    cr_assert(g_file_set_contents(file, old, KEEP_PAGES * 4096, NULL));
+    FerryCapture *c = new_capture(&(FerryCaptureOptions){.ram_dir = directory});
+    cr_expect_eq(mappings_of(file), 1);
+    cr_assert(keep_begin(c, NULL));
+    cr_expect_eq(mappings_of(file), 1);
+    uint8_t *host = ferry_memory_block(ferry_guest_memory(ferry_capture_guest(c)), 0)->host;
+    cr_expect_eq(host[0], 0x77);
+    host[0] = 0x11;
+    cr_assert(g_file_get_contents(file, &text, NULL, NULL));
+    cr_expect_eq(text[0], 0x11);
+    ferry_capture_free(c);
+    cr_expect_eq(mappings_of(file), 0);
+
+    /* Another file has its name by the time it is needed. */
+    c = new_capture(&(FerryCaptureOptions){.ram_dir = directory});
+    cr_assert(g_file_set_contents(file, old, KEEP_PAGES * 4096, NULL));
+    cr_assert(keep_begin(c, NULL));
+    host = ferry_memory_block(ferry_guest_memory(ferry_capture_guest(c)), 0)->host;
+    cr_expect_eq(host[0], 0x77, "not what the first one has now");
+    ferry_capture_free(c);
+    keep_directory_remove(g_strdup(directory));
+}
+
 Test(capture, a_file_of_another_size_is_begun_anew)
 {
     char *dir = keep_directory();
