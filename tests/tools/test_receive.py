@@ -102,6 +102,41 @@ def test_an_acknowledgement_is_given_where_it_is_asked_for():
         assert r.end()[0] == 0
 
 
+# A Ferry waits for LOADED, then says GO or ABORT: values of PING and PONG.
+HELLO, ANSWER, LOADED, GO, RUNNING, ABORT = (
+    bytes.fromhex(f"fe7700{v}") for v in ("01", "02", "10", "11", "12", "13"))
+
+
+def ping(value):
+    return bytes.fromhex("0800020004") + value
+
+
+def pong(value):
+    return bytes.fromhex("00020004") + value
+
+
+@pytest.mark.parametrize("word, status, kept", [(GO, 0, ["snapshot"]), (ABORT, 1, []),
+                                                (b"", 6, ["snapshot"])])
+def test_a_ferry_decides_when_everything_is_kept(word, status, kept, tmp_path):
+    main = stream(PLAIN[0] + ".mig")
+    with Receive("--output", str(tmp_path / "snapshot")) as r, connect(r.uri) as s:
+        s.sendall(main[:26] + bytes.fromhex("0800010000") + ping(HELLO) + main[26:])
+        said = b""
+        while pong(LOADED) not in said:
+            said += s.recv(100)
+        assert said == pong(ANSWER) + pong(LOADED)
+        assert os.listdir(tmp_path) == ["snapshot"], "it lasts before it is said"
+        if word:
+            s.sendall(ping(word))
+            rest = b""
+            while chunk := s.recv(100):
+                rest += chunk
+            assert rest == (pong(RUNNING) + SHUT[True] if word == GO else SHUT[False])
+        s.close()
+        ended, last = r.end()
+    assert (ended, os.listdir(tmp_path)) == (status, kept), last
+
+
 def test_a_stranger_at_the_door_is_dropped_alone():
     with Receive() as r:
         assert feed(r.uri, b"GET / HTTP/1.1\r\n\r\n") == b""

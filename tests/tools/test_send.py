@@ -119,6 +119,19 @@ def test_without_a_return_path_nothing_is_confirmed(v7, tmp_path):
     assert ferry("receive", f"file:{tmp_path}/plain").returncode == 0
 
 
+@pytest.mark.parametrize("compress", ["zlib", "zstd"])
+def test_compressed_pages_for_those_who_know_them(compress, v7, tmp_path):
+    status, said = send(v7, "unix:/nowhere", "--compress", compress)
+    assert status == 5 and "--peer says which" in said["error"]
+    status, said = send(v7, "unix:/nowhere", "--compress", compress, "--peer", "9.1")
+    assert status == 5 and "up to 9.0" in said["error"]
+    d = Destination(tmp_path / "socket")
+    assert send(v7, d.uri, "--compress", compress, "--peer", "7.2")[0] == 0
+    seen = d.seen(tmp_path)
+    assert seen["records"]["COMPRESS_PAGE"] > 100
+    assert ram(seen) == {b["name"]: b["sha256"] for b in expected("qemu-7.2-pc-plain")["blocks"]}
+
+
 # How it ends
 
 
