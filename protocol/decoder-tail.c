@@ -328,6 +328,12 @@ FerryDecoderStep ferry_decoder_tail(FerryDecoder *d)
     size_t mark, known;
 
     ferry_decoder_absorb(d, G_MAXSIZE);
+    if (d->device->len >= 2 && d->device->data[0] == FERRY_SECTION_EOF &&
+        d->device->data[1] != FERRY_SECTION_DESCRIPTION) {
+        return ferry_decoder_bad(d, d->device_at + 1, FERRY_PROTOCOL_ERROR_MALFORMED,
+                                 "section type 0x%02x where the description must be",
+                                 d->device->data[1]);
+    }
     while (find_mark(d, &mark, &known)) {
         FerryDecoderEnd e = {.mark = mark,
                              .end = mark + FERRY_DESCRIPTION_HEADER_SIZE +
@@ -342,12 +348,6 @@ FerryDecoderStep ferry_decoder_tail(FerryDecoder *d)
                                      "device state looks like its end too often");
         }
         g_array_append_val(d->ends, e);
-    }
-    if (d->device->len >= 2 && d->device->data[0] == FERRY_SECTION_EOF &&
-        d->device->data[1] != FERRY_SECTION_DESCRIPTION) {
-        return ferry_decoder_bad(d, d->device_at + 1, FERRY_PROTOCOL_ERROR_MALFORMED,
-                                 "section type 0x%02x where the description must be",
-                                 d->device->data[1]);
     }
     step = try_ends(d, d->device->len);
     if (step != STEP_MORE) {
