@@ -19,7 +19,7 @@ static const FerryDecoderOptions options = {.page_bits = SAMPLE_PAGE_BITS, .mapp
 Test(decoder_mapped, pages_are_jumped_over)
 {
     g_autoptr(GByteArray) wire = sample_assemble(LIST HEADER SECOND REST, SAMPLE_PAGE_BITS);
-    g_autofree char *whole = NULL, *expected = NULL;
+    g_autofree char *whole = NULL;
 
     memset(wire->data + 0x400, 0x06, 0x800); /* pages: whatever they are */
     memset(wire->data + 136, 0xff, 8);
