@@ -127,16 +127,15 @@ gboolean ferry_multifd_loader_wait(FerryMultifdPipe *p)
     return passed;
 }
 
-/* "0, 2": who has not reached the barrier; NULL: nobody is waited for. With the lock held. */
-static char *late(const FerryMultifdLoader *l, gboolean *out_closed)
+/* "0, 2": who has not reached the barrier, or of these who never will; NULL: nobody. With the lock
+ * held. */
+static char *late(const FerryMultifdLoader *l, gboolean for_ever)
 {
     g_autoptr(GString) text = g_string_new(NULL);
 
-    *out_closed = FALSE;
     for (unsigned i = 0; i < l->options.n; i++) {
-        if (!l->pipes[i].at_sync) {
+        if (!l->pipes[i].at_sync && (l->pipes[i].done || !for_ever)) {
             g_string_append_printf(text, text->len ? ", %u" : "%u", i);
-            *out_closed |= l->pipes[i].done;
         }
     }
     return text->len ? g_strdup(text->str) : NULL;
@@ -165,10 +164,9 @@ static gboolean fail_late(const FerryMultifdLoader *l, const char *which, const 
 static gboolean await_all(FerryMultifdLoader *l, GError **error)
 {
     uint64_t seen = bytes_read(l), deadline_ns = ferry_now_ns() + l->options.timeout_ns;
-    gboolean closed;
 
     for (;;) {
-        g_autofree char *which = late(l, &closed);
+        g_autofree char *which = late(l, FALSE), *closed = late(l, TRUE);
         g_autoptr(GError) why = NULL;
 
         if (!which) {
@@ -178,8 +176,9 @@ static gboolean await_all(FerryMultifdLoader *l, GError **error)
             g_propagate_error(error, g_error_copy(l->error));
             return FALSE;
         }
-        if (closed) {
-            return fail_late(l, which, ": the source closed it", error);
+        /* An interrupt ends their threads, too. */
+        if (closed && !ferry_interrupt_is_raised(l->options.interrupt)) {
+            return fail_late(l, closed, ": the source closed it", error);
         }
         if (ferry_waitable_wait(&l->waitable, deadline_ns, &why)) {
             continue;
