@@ -226,6 +226,13 @@ static void note_what_is_missing(FerryInspect *in)
                            in->options.hash ? ": the hashes cover what the main channel brings"
                                             : "");
     }
+    if (in->main && !in->error && !in->flushes && in->channels->len == 0 &&
+        in->pages.of[FERRY_INSPECT_NORMAL] + in->pages.of[FERRY_INSPECT_COMPRESSED] +
+                in->pages.of[FERRY_INSPECT_MAPPED] ==
+            0) {
+        ferry_inspect_note(in, "no page has content: they may have come on multifd channels, and "
+                               "none was given");
+    }
     if (!in->main && in->options.hash) {
         ferry_inspect_note(in, "RAM cannot be hashed without the main stream");
     }

@@ -245,7 +245,10 @@ def test_a_channel_alone_is_summed_up(name):
                together[i]["normal_pages"] + together[i]["zero_pages"]
 
 
-def test_main_without_its_channels_says_so():
-    [name] = [name for name in MULTIFD if name == "qemu-10.0-pc-multifd-zstd"]
+@pytest.mark.parametrize("name", MULTIFD)
+def test_main_without_its_channels_says_so(name):
     [note] = inspect("--hash", files(name)[0])["notes"]
-    assert "no channel was given" in note and "hashes" in note
+    if expected(name)["qemu"].startswith("7."):  # nothing on main tells of channels
+        assert "no page has content" in note
+    else:
+        assert "no channel was given" in note and "hashes" in note
