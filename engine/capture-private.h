@@ -7,6 +7,7 @@
  *   snapshot-write.c  what stands in that file
  *   snapshot.c        a capture from such a file */
 #pragma once
+#include <pthread.h>
 #include <sys/types.h>
 #include "engine/capture.h"
 #include "engine/guest-private.h"
@@ -37,6 +38,7 @@ typedef struct {
 /* A snapshot that is being written. It has no name until it is whole. */
 typedef struct {
     int fd, directory;    /* -1: none */
+    pthread_mutex_t lock; /* of fd, against being closed under a write-back */
     char *directory_path; /* for messages */
     char *name;           /* in directory */
     char *temporary;      /* the name it has so far, or what it replaced; NULL: none */
@@ -94,8 +96,6 @@ gboolean ferry_capture_map(FerryCaptureBlock *block, int fd, uint64_t offset, GE
 gboolean ferry_capture_is_zero(const uint8_t *page, size_t size);
 /* The first byte at or behind @at that may be other than zero; the length if there is none. */
 uint64_t ferry_capture_next_data(const FerryCapture *capture, unsigned block, uint64_t at);
-/* Waits until files of ram_dir are on the disk. */
-gboolean ferry_capture_sync_ram(FerryCapture *capture, GError **error);
 /* Files that we made go, others are zero again. The memory stays until the release. */
 void ferry_capture_discard_ram(FerryCapture *capture);
 void ferry_capture_release_ram(FerryCapture *capture);

@@ -182,17 +182,6 @@ uint64_t ferry_capture_next_data(const FerryCapture *c, unsigned block, uint64_t
     return MIN((uint64_t)data - base, b->length);
 }
 
-gboolean ferry_capture_sync_ram(FerryCapture *c, GError **error)
-{
-    for (unsigned i = 0; c->ram_dir && i < c->blocks->len; i++) {
-        const FerryCaptureBlock *b = ferry_capture_block(c, i);
-        if (fsync(b->fd) < 0) {
-            return ferry_capture_refuse(error, "%s/%s: %s", c->ram_dir, b->file, g_strerror(errno));
-        }
-    }
-    return TRUE;
-}
-
 void ferry_capture_discard_ram(FerryCapture *c)
 {
     for (unsigned i = 0; c->ram_dir && i < c->blocks->len; i++) {

@@ -153,7 +153,7 @@ static gboolean on_complete(void *self, const char *description, size_t length, 
     FerryCapture *c = self;
 
     ferry_capture_take_description(c, description, length);
-    return c->output ? ferry_snapshot_finish(c, error) : ferry_capture_sync_ram(c, error);
+    return !c->output || ferry_snapshot_finish(c, error);
 }
 
 static void on_discard(void *self)
@@ -198,6 +198,7 @@ FerryCapture *ferry_capture_new_empty(void)
     c->kept_early = g_array_new(FALSE, FALSE, sizeof(FerrySavedSection));
     c->globalstate = -1;
     c->file.fd = c->file.directory = c->ram_directory = -1;
+    pthread_mutex_init(&c->file.lock, NULL);
     return c;
 }
 
@@ -281,6 +282,7 @@ void ferry_capture_free(FerryCapture *c)
     ferry_snapshot_end(c, FALSE);
     ferry_guest_free(c->guest);
     ferry_capture_release_ram(c);
+    pthread_mutex_destroy(&c->file.lock);
     g_array_unref(c->blocks);
     g_array_unref(c->sections);
     g_array_unref(c->kept_early);

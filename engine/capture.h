@@ -13,7 +13,8 @@ typedef struct {
     uint64_t max_ram_bytes; /* a source that declares more is refused; 0 = no limit of ours */
     const char *output;  /* a snapshot in QEMU's mapped-ram layout, there once complete and whole,
                           * or not at all; NULL: none */
-    const char *ram_dir; /* one file per RAM block, there from the beginning; NULL: none. Blocks
+    const char *ram_dir; /* one file per RAM block, there from the beginning, of RAM only, and not
+                          * waited for that a disk has it; NULL: none. Blocks
                           * named "/rom@etc/x" become "rom@etc%2Fx": "/" is "%2F", "%" is "%25" */
     unsigned page_bits;  /* of a source that does not say; 0 = 12 (x86) */
     const uint8_t *uuid; /* a source that says another one (16 bytes) is refused; NULL: none is */
@@ -24,6 +25,9 @@ typedef struct FerryCapture FerryCapture;
 FerryCapture *ferry_capture_new(const FerryCaptureOptions *options, GError **error);
 /* To receive into, or to send. Owned by the capture. */
 FerryGuest *ferry_capture_guest(FerryCapture *capture);
+/* Any thread, now and then while it is received: begins to put on the disk what is here so far. The
+ * source waits in the end until all of it is, and has only so much patience. */
+void ferry_capture_write_back(FerryCapture *capture);
 const FerryConfiguration *ferry_capture_configuration(const FerryCapture *capture);
 unsigned ferry_capture_page_bits(const FerryCapture *capture);
 unsigned ferry_capture_n_sections(const FerryCapture *capture);

@@ -123,6 +123,19 @@ void ferry_snapshot_end(FerryCapture *c, gboolean discard)
     g_clear_pointer(&f->temporary, g_free);
     g_clear_pointer(&f->name, g_free);
     g_clear_pointer(&f->directory_path, g_free);
+    pthread_mutex_lock(&f->lock);
     ferry_fd_clear(&f->fd);
+    pthread_mutex_unlock(&f->lock);
     ferry_fd_clear(&f->directory);
+}
+
+void ferry_capture_write_back(FerryCapture *c)
+{
+    FerrySnapshotFile *f = &c->file;
+
+    pthread_mutex_lock(&f->lock);
+    if (f->fd >= 0) { /* it only saves time: the end tells whether it worked */
+        (void)sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    }
+    pthread_mutex_unlock(&f->lock);
 }

@@ -8,6 +8,8 @@
 #include "tools/format.h"
 #include "tools/receive.h"
 
+#define TICKS_PER_WRITE_BACK 5
+
 typedef struct {
     FerryReceiveOptions *options;
     FerryInterrupt *interrupt;
@@ -15,6 +17,8 @@ typedef struct {
     FerryProgress progress; /* at the end */
     uint64_t cpu_ns;        /* of this process, while it received */
 
+    gboolean moving; /* there is a line to move */
+    unsigned ticks;
     pthread_mutex_t lock; /* what the watching thread sees */
     FerryDestination *destination;
     gboolean cancelled;
@@ -34,11 +38,17 @@ static void cancel(void *self)
     pthread_mutex_unlock(&r->lock);
 }
 
-static void show(void *self)
+static void tick(void *self)
 {
     Receive *r = self;
     FerryProgress p = {0};
 
+    if (++r->ticks % TICKS_PER_WRITE_BACK == 0) {
+        ferry_capture_write_back(r->capture);
+    }
+    if (!r->moving) {
+        return;
+    }
     pthread_mutex_lock(&r->lock);
     if (r->destination) {
         ferry_destination_get_progress(r->destination, &p);
@@ -140,15 +150,15 @@ static gboolean take_in(Receive *r, FerryGathering *g, GError **error)
 
 static FerryExit receive(FerryReceiveOptions *o)
 {
-    static const FerryWatchOps terminal = {.cancel = cancel, .show = show};
-    static const FerryWatchOps quiet = {.cancel = cancel};
+    static const FerryWatchOps ops = {.cancel = cancel, .tick = tick};
     const FerryCaptureOptions keep = {.max_ram_bytes = o->max_ram_bytes,
                                       .output = o->output,
                                       .ram_dir = o->ram_dir,
                                       .page_bits = o->page_bits,
                                       .uuid = o->has_uuid ? o->uuid : NULL};
-    gboolean moving = ferry_watch_can_show() && !o->json;
-    Receive r = {.options = o, .lock = PTHREAD_MUTEX_INITIALIZER};
+    Receive r = {.options = o,
+                 .moving = ferry_watch_can_show() && !o->json,
+                 .lock = PTHREAD_MUTEX_INITIALIZER};
     g_autoptr(GError) error = NULL;
     g_autoptr(FerryInterrupt) interrupt = r.interrupt = ferry_interrupt_new(&error);
     FerryTransportOptions transport = {.interrupt = interrupt};
@@ -161,7 +171,7 @@ static FerryExit receive(FerryReceiveOptions *o)
         return ferry_transfer_fail("receive", o->json, FERRY_WATCH_NOTHING, FALSE, error);
     }
     r.capture = capture;
-    g_autoptr(FerryWatch) watch = ferry_watch_new(moving ? &terminal : &quiet, &r, o->max_time_ns);
+    g_autoptr(FerryWatch) watch = ferry_watch_new(&ops, &r, o->max_time_ns);
     gboolean ok = gather(&r, listener, &gathering, &error);
     g_clear_pointer(&listener, ferry_listener_free); /* whoever comes now is too late */
     ok = ok && take_in(&r, &gathering, &error);

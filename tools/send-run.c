@@ -179,7 +179,7 @@ static gboolean start_there(const Send *s, const char *state, GError **error)
 
 FerryExit ferry_send_run(const FerrySendOptions *o, const FerrySendPlan *plan)
 {
-    static const FerryWatchOps terminal = {.cancel = cancel, .show = show};
+    static const FerryWatchOps terminal = {.cancel = cancel, .tick = show};
     static const FerryWatchOps quiet = {.cancel = cancel};
     const char *state = ferry_capture_run_state(plan->capture);
     Send s = {.options = o, .plan = plan, .lock = PTHREAD_MUTEX_INITIALIZER};

@@ -42,8 +42,8 @@ static void *watch(void *data)
         }
         if (g_atomic_int_get(&w->reason) != FERRY_WATCH_NOTHING) {
             w->ops->cancel(w->self);
-        } else if (w->ops->show && number != SIGUSR2) {
-            w->ops->show(w->self);
+        } else if (w->ops->tick && number != SIGUSR2) {
+            w->ops->tick(w->self);
         }
     }
     return NULL;

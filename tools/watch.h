@@ -12,12 +12,12 @@ typedef enum {
     FERRY_WATCH_TIME,    /* the deadline */
 } FerryWatchReason;
 
-/* Called by the watching thread. show may be NULL. */
+/* Called by the watching thread. tick may be NULL. */
 typedef struct {
     /* Cancel; again and again until it works out. */
     void (*cancel)(void *self);
-    /* The progress line, several times a second. */
-    void (*show)(void *self);
+    /* Several times a second: a progress line, for instance. */
+    void (*tick)(void *self);
 } FerryWatchOps;
 
 typedef struct FerryWatch FerryWatch;
