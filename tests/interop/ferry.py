@@ -129,6 +129,8 @@ def send(directory, snapshot, destination, method=qemu.PLAIN, medium_name="unix"
                  method.compression)
     if method is qemu.COMPRESS:
         words = (*words, "--compress", "zlib")
+    if medium_name == "exec":  # one way
+        words = (*words, "--no-return-path")
     uri = medium.qemu_listens(destination)
     ferry = Ferry(directory, "send", "--input", snapshot, *words, uri, pass_fds=medium.ferry_fds)
     try:
