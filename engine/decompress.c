@@ -110,6 +110,9 @@ static gboolean inflate_some(z_stream *z, uint8_t *to, size_t *room, GError **er
     }
 }
 
+/* Nothing but a flush is behind the last byte: the next block begins with the next packet. */
+static gboolean between_blocks(const z_stream *z) { return z->data_type == 128; }
+
 static gboolean zlib_packet(z_stream *z, const uint8_t *in, size_t n, const struct iovec *out,
                             unsigned n_out, GError **error)
 {
@@ -131,11 +134,19 @@ static gboolean zlib_packet(z_stream *z, const uint8_t *in, size_t n, const stru
         }
     }
     /* What is left may only be what a flush appends. */
+    if (z->avail_in == 0 && between_blocks(z)) {
+        return TRUE;
+    }
     room = sizeof beyond;
     if (!inflate_some(z, &beyond, &room, error)) {
         return FALSE;
     }
-    return room == sizeof beyond && z->avail_in == 0 ? TRUE : too_long("zlib", error);
+    if (room < sizeof beyond || z->avail_in > 0) {
+        return too_long("zlib", error);
+    }
+    return between_blocks(z) ? TRUE
+                             : ferry_compress_refuse(error, "zlib: a packet does not end where its "
+                                                            "pages do");
 }
 
 /* One call; *@out_moved tells whether it read or wrote anything. */

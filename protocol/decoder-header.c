@@ -66,6 +66,12 @@ FerryDecoderStep ferry_decoder_configuration(FerryDecoder *d)
     return STEP_ON;
 }
 
+/* Sizes of pages that some target of QEMU's has. */
+static gboolean is_page_size(uint32_t bits)
+{
+    return bits == 10 || (bits >= 12 && bits <= 14) || bits == 16;
+}
+
 static FerryDecoderStep page_bits_subsection(FerryDecoder *d, uint64_t at, size_t n)
 {
     const uint8_t *p = ferry_decoder_peek(d, n + 4);
@@ -79,7 +85,7 @@ static FerryDecoderStep page_bits_subsection(FerryDecoder *d, uint64_t at, size_
         return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
                                  "configuration: target-page-bits twice");
     }
-    if (bits < FERRY_PAGE_BITS_MIN || bits > FERRY_PAGE_BITS_MAX) {
+    if (!is_page_size(bits)) {
         return ferry_decoder_bad(d, at, FERRY_PROTOCOL_ERROR_MALFORMED,
                                  "configuration: target-page-bits is %" PRIu32, bits);
     }
