@@ -202,6 +202,9 @@ static gboolean has_everything(const FerryDestination *d, GError **error)
 gboolean ferry_destination_take_end(FerryDestination *d, const char *description, size_t length,
                                     GError **error)
 {
+    if (d->multifd && !ferry_multifd_loader_check(d->multifd, error)) {
+        return FALSE; /* something came too late */
+    }
     if (d->stranger) {
         d->description = g_memdup2(length ? description : "", MAX(length, 1));
         d->description_length = length;

@@ -20,6 +20,7 @@ typedef struct {
     /* Under the loader's lock. */
     gboolean at_sync; /* waits for main */
     gboolean behind;  /* has put pages since the last barrier */
+    gboolean quiet;   /* waits for a packet, and nothing of one was there */
     gboolean done;    /* the thread reads no more */
 
     uint64_t offset; /* of the packet, in bytes on the channel */
@@ -61,5 +62,7 @@ void ferry_multifd_pipe_clear(FerryMultifdPipe *pipe);
  * wants it any more. */
 gboolean ferry_multifd_loader_admit(FerryMultifdPipe *pipe, FerryMultifdMethod method,
                                     GError **error);
+/* Before and after the wait for a packet of which nothing is there. */
+void ferry_multifd_loader_quiet(FerryMultifdPipe *pipe, gboolean quiet);
 /* Until main's barrier. FALSE: the end. */
 gboolean ferry_multifd_loader_wait(FerryMultifdPipe *pipe);

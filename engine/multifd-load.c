@@ -4,7 +4,8 @@
 #include "engine/error.h"
 #include "engine/multifd-load-private.h"
 
-#define CRUMB 4096 /* bytes; channels that bring less in the time they have are silent */
+#define SETTLE_NS 1000000ull /* between two looks at channels that still have something to say */
+#define CRUMB 4096           /* bytes; channels that bring less in the time they have are silent */
 
 FerryMultifdLoader *ferry_multifd_loader_new(const FerryMultifdLoadOptions *options)
 {
@@ -81,6 +82,23 @@ gboolean ferry_multifd_loader_start(FerryMultifdLoader *l, unsigned page_bits, G
     return !failed;
 }
 
+static gboolean fail_behind(const FerryMultifdPipe *p, const char *what, GError **error)
+{
+    g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
+                "multifd channel %u: %s behind the last barrier", p->id, what);
+    return FALSE;
+}
+
+/* Whoever still asks hears of it. With the lock held. */
+static void refuse_late(const FerryMultifdPipe *p, const char *what)
+{
+    FerryMultifdLoader *l = p->loader;
+
+    if (l->ended && !l->stopping && !l->error) {
+        fail_behind(p, what, &l->error);
+    }
+}
+
 gboolean ferry_multifd_loader_admit(FerryMultifdPipe *p, FerryMultifdMethod method, GError **error)
 {
     FerryMultifdLoader *l = p->loader;
@@ -98,6 +116,7 @@ gboolean ferry_multifd_loader_admit(FerryMultifdPipe *p, FerryMultifdMethod meth
         l->method_known = TRUE;
     }
     agreed = method == l->method;
+    refuse_late(p, "pages");
     wanted = !l->ended && !l->stopping;
     p->behind |= wanted;
     ferry_waitable_unlock(&l->waitable);
@@ -116,6 +135,7 @@ gboolean ferry_multifd_loader_wait(FerryMultifdPipe *p)
     gboolean passed;
 
     ferry_waitable_lock(&l->waitable);
+    refuse_late(p, "SYNC");
     generation = l->generation;
     p->at_sync = TRUE;
     ferry_waitable_wake(&l->waitable);
@@ -212,11 +232,38 @@ gboolean ferry_multifd_loader_barrier(FerryMultifdLoader *l, GError **error)
     return all;
 }
 
+void ferry_multifd_loader_quiet(FerryMultifdPipe *p, gboolean quiet)
+{
+    ferry_waitable_lock(&p->loader->waitable);
+    p->quiet = quiet;
+    ferry_waitable_wake(&p->loader->waitable);
+    ferry_waitable_unlock(&p->loader->waitable);
+}
+
+/* Every channel is silent, stopped or closed. With the lock held. */
+static gboolean all_settled(const FerryMultifdLoader *l)
+{
+    for (unsigned i = 0; i < l->options.n; i++) {
+        const FerryMultifdPipe *p = &l->pipes[i];
+        if (!p->done && !p->at_sync &&
+            (!p->quiet || ferry_channel_readable(p->channel, 0, NULL) != 0)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 gboolean ferry_multifd_loader_end(FerryMultifdLoader *l, GError **error)
 {
+    uint64_t until_ns = ferry_now_ns() + l->options.timeout_ns;
     gboolean ok;
 
     ferry_waitable_lock(&l->waitable);
+    /* What a source of the other kind wrote before its end must not be overlooked. */
+    while (!all_settled(l) && !l->error && ferry_now_ns() < until_ns &&
+           !ferry_interrupt_is_raised(l->options.interrupt)) {
+        (void)ferry_waitable_wait(&l->waitable, MIN(ferry_now_ns() + SETTLE_NS, until_ns), NULL);
+    }
     if (l->error) {
         g_propagate_error(error, g_error_copy(l->error));
     }
@@ -224,9 +271,7 @@ gboolean ferry_multifd_loader_end(FerryMultifdLoader *l, GError **error)
     for (unsigned i = 0; ok && i < l->options.n; i++) {
         ok = !l->pipes[i].at_sync && !l->pipes[i].behind;
         if (!ok) {
-            g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
-                        "multifd channel %u: %s behind the last barrier", i,
-                        l->pipes[i].behind ? "pages" : "SYNC");
+            fail_behind(&l->pipes[i], l->pipes[i].behind ? "pages" : "SYNC", error);
         }
     }
     l->ended = ok;

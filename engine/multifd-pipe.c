@@ -65,7 +65,14 @@ static gboolean read_header(FerryMultifdPipe *p, GError **error)
     size_t size = header_size(p), more;
 
     if (p->have == 0) { /* nobody says when the next packet comes; main's silence is enough */
+        gboolean quiet = ferry_channel_readable(p->channel, 0, NULL) == 0;
+        if (quiet) {
+            ferry_multifd_loader_quiet(p, TRUE);
+        }
         gssize n = ferry_channel_read(p->channel, p->header, size, FERRY_NO_DEADLINE, error);
+        if (quiet) {
+            ferry_multifd_loader_quiet(p, FALSE);
+        }
         if (n <= 0) {
             return FALSE;
         }
