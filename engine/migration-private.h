@@ -43,7 +43,7 @@ struct FerryMigration {
     unsigned pins;
     /* The last migration's numbers. */
     uint64_t started_ns, connect_ns; /* until the channel was there; 0: it is not */
-    uint64_t precopy_bytes;          /* sent before the guest was paused */
+    uint64_t precopy_bytes;          /* sent on main before the guest was paused */
     gboolean paused;
     FerryProgress progress; /* the last one, when neither source nor destination exists */
     GArray *rounds;
@@ -75,9 +75,9 @@ typedef struct {
     FerryProgress progress;
     GArray *rounds; /* FerryRoundReport; may be NULL */
     char *error, *io, *incoming_uri;
-    const char *dirty_log; /* borrowed from the guest; NULL: none */
-    uint64_t precopy_bytes;
-    FerrySettings settings;
+    const char *dirty_log;              /* borrowed from the guest; NULL: none */
+    uint64_t main_bytes, precopy_bytes; /* on the main channel; before the pause */
+    FerrySettings settings, used;       /* now; of the last migration */
 } FerryMigrationView;
 void ferry_migration_view(FerryMigration *m, FerryMigrationView *out_view);
 void ferry_migration_view_clear(FerryMigrationView *view);

@@ -45,8 +45,10 @@ void ferry_migration_view(FerryMigration *m, FerryMigrationView *out_view)
     out_view->io = g_strdup(m->io);
     out_view->incoming_uri = g_strdup(m->incoming_uri);
     out_view->dirty_log = log != NULL ? ferry_dirty_log_get_name(log) : NULL;
-    out_view->precopy_bytes = m->paused ? m->precopy_bytes : out_view->progress.sent_bytes;
+    out_view->main_bytes = out_view->progress.sent_bytes - out_view->progress.multifd_bytes;
+    out_view->precopy_bytes = m->paused ? m->precopy_bytes : out_view->main_bytes;
     out_view->settings = m->settings;
+    out_view->used = m->used;
     pthread_mutex_unlock(&m->lock);
 }
 

@@ -58,7 +58,7 @@ static void on_notify(void *self, const FerryProgress *progress)
     pthread_mutex_lock(&m->lock);
     if (!m->paused && progress->phase >= FERRY_PHASE_PAUSING) {
         m->paused = TRUE;
-        m->precopy_bytes = progress->sent_bytes;
+        m->precopy_bytes = progress->sent_bytes - progress->multifd_bytes;
     }
     status = status_of(m, progress);
     if (!m->cancelled && status != m->status) {
@@ -119,6 +119,40 @@ static FerryChannel *open_channel(FerryMigration *m, GError **error)
     return channel;
 }
 
+/* One more for multifd, to where the first one went. */
+static FerryChannel *connect_again(void *self, GError **error)
+{
+    FerryMigration *m = self;
+    FerryTransportOptions options = {.interrupt = m->interrupt};
+    uint64_t deadline = ferry_now_ns() + m->used.io_timeout_ms * 1000000;
+
+    return ferry_transport_connect(&m->address, deadline, &options, error);
+}
+
+/* How pages are to travel. */
+static void choose_way(FerryMigration *m, FerrySourceOptions *options)
+{
+    const FerrySettings *s = &m->used;
+
+    options->zero_pages = (FerryZeroPages)s->zero_pages;
+    options->mapped_ram = s->mapped_ram;
+    options->xbzrle = s->xbzrle;
+    options->xbzrle_cache_bytes = s->xbzrle_cache_size;
+    if (s->compress) {
+        options->page_method = FERRY_MULTIFD_ZLIB;
+        options->page_level = (int)s->compress_level;
+    }
+    if (s->multifd && !s->mapped_ram) {
+        options->multifd_channels = (unsigned)s->multifd_channels;
+        options->multifd_method = (FerryMultifdMethod)s->multifd_compression;
+        options->multifd_level =
+            (int)(s->multifd_compression == FERRY_MULTIFD_ZLIB ? s->multifd_zlib_level
+                                                               : s->multifd_zstd_level);
+        options->connect = connect_again;
+        options->connect_self = m;
+    }
+}
+
 static FerrySource *make_source(FerryMigration *m, FerryChannel *channel)
 {
     FerrySourceOptions options = {
@@ -126,7 +160,8 @@ static FerrySource *make_source(FerryMigration *m, FerryChannel *channel)
         .no_return_path = m->one_way,
         .pause_before_switchover = m->used.pause_before_switchover,
         .verify = m->used.verify,
-        .mapped_ram = m->used.mapped_ram,
+        .switchover_ack = m->used.switchover_ack,
+        .send_uuid = m->used.validate_uuid,
         .record_path = m->used.record[0] != '\0' ? m->used.record : NULL,
         .policy = ferry_policy_find(m->used.policy),
         .notify = on_notify,
@@ -134,6 +169,7 @@ static FerrySource *make_source(FerryMigration *m, FerryChannel *channel)
     };
     FerryLimits limits;
 
+    choose_way(m, &options);
     ferry_settings_get_limits(&m->used, &limits);
     return ferry_source_new(m->guest, channel, m->interrupt, &options, &limits);
 }

@@ -23,7 +23,8 @@ typedef struct {
 typedef struct {
     unsigned number; /* from 1; the last one is sent while the guest is paused */
     uint64_t normal_pages, zero_pages;
-    uint64_t sent_bytes;    /* on the channel */
+    uint64_t packed_pages;  /* otherwise: XBZRLE (also those found unchanged), COMPRESS_PAGE */
+    uint64_t sent_bytes;    /* on all channels */
     uint64_t duration_ns;   /* sending and the sync that ended it */
     uint64_t dirtied_pages; /* found by the sync that ended the round */
     uint64_t bytes_per_second;
@@ -35,12 +36,17 @@ typedef struct {
 typedef struct {
     FerryPhase phase;
     gboolean peer_is_ferry;
+    const char *way; /* in which a source sends: "plain", "xbzrle", "compress", "multifd",
+                      * "mapped-ram"; NULL at a destination */
     uint64_t ram_total_bytes;
     uint64_t ram_remaining_bytes; /* pending and not yet read */
     uint64_t sent_bytes;          /* on all channels, everything included */
     uint64_t normal_pages, zero_pages;
     /* How much less travelled than was meant: pages, and the bytes that stood for them. */
     uint64_t xbzrle_pages, xbzrle_bytes;
+    /* A source's alone: its cache, and what did not come of it. The rates are the last round's. */
+    uint64_t xbzrle_cache_bytes, xbzrle_misses, xbzrle_overflows, unchanged_pages;
+    double xbzrle_miss_rate, xbzrle_encoding_rate;
     uint64_t compressed_pages, compressed_bytes; /* COMPRESS_PAGE records */
     uint64_t coded_pages, coded_bytes;           /* multifd's compression */
     uint64_t multifd_bytes;                      /* on multifd's channels; part of sent_bytes */

@@ -30,9 +30,8 @@ static uint64_t pages_per_second(const FerryMigrationView *view)
         return 0;
     }
     last = &g_array_index(view->rounds, FerryRoundReport, view->rounds->len - 1);
-    return last->duration_ns == 0 ? 0
-                                  : (uint64_t)((double)(last->normal_pages + last->zero_pages) *
-                                               1e9 / (double)last->duration_ns);
+    uint64_t pages = last->normal_pages + last->zero_pages + last->packed_pages;
+    return last->duration_ns == 0 ? 0 : (uint64_t)((double)pages * 1e9 / (double)last->duration_ns);
 }
 
 static void put_ram(JsonBuilder *b, const FerryMigrationView *view)
@@ -54,14 +53,86 @@ static void put_ram(JsonBuilder *b, const FerryMigrationView *view)
     put_int(b, "dirty-sync-count", p->dirty_syncs);
     put_int(b, "dirty-sync-missed-zero-copy", 0);
     put_int(b, "page-size", FERRY_PAGE_SIZE);
-    put_int(b, "multifd-bytes", 0);
+    put_int(b, "multifd-bytes", p->multifd_bytes);
     put_int(b, "pages-per-second", pages_per_second(view));
     put_int(b, "precopy-bytes", view->precopy_bytes);
     put_int(b, "downtime-bytes",
-            p->sent_bytes > view->precopy_bytes ? p->sent_bytes - view->precopy_bytes : 0);
+            view->main_bytes > view->precopy_bytes ? view->main_bytes - view->precopy_bytes : 0);
     put_int(b, "postcopy-bytes", 0);
     put_int(b, "postcopy-requests", 0);
     json_builder_end_object(b);
+}
+
+static void put_number(JsonBuilder *b, const char *name, double value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_double_value(b, value);
+}
+
+static double ratio(uint64_t pages, uint64_t bytes)
+{
+    return bytes ? (double)pages * FERRY_PAGE_SIZE / (double)bytes : 0;
+}
+
+/* QEMU's, where the capability is on. */
+static void put_packing(JsonBuilder *b, const FerryMigrationView *view)
+{
+    const FerryProgress *p = &view->progress;
+
+    if (view->used.xbzrle) {
+        json_builder_set_member_name(b, "xbzrle-cache");
+        json_builder_begin_object(b);
+        put_int(b, "cache-size", view->used.xbzrle_cache_size);
+        put_int(b, "bytes", p->xbzrle_bytes);
+        put_int(b, "pages", p->xbzrle_pages);
+        put_int(b, "cache-miss", p->xbzrle_misses);
+        put_number(b, "cache-miss-rate", p->xbzrle_miss_rate);
+        put_number(b, "encoding-rate", p->xbzrle_encoding_rate);
+        put_int(b, "overflow", p->xbzrle_overflows);
+        json_builder_end_object(b);
+    }
+    if (view->used.compress) { /* by the migration's own thread, which is never found busy */
+        json_builder_set_member_name(b, "compression");
+        json_builder_begin_object(b);
+        put_int(b, "pages", p->compressed_pages);
+        put_int(b, "busy", 0);
+        put_number(b, "busy-rate", 0);
+        put_int(b, "compressed-size", p->compressed_bytes);
+        put_number(b, "compression-rate", ratio(p->compressed_pages, p->compressed_bytes));
+        json_builder_end_object(b);
+    }
+}
+
+/* How much less travelled than was meant, either way. */
+static void put_packed(JsonBuilder *b, const char *name, uint64_t pages, uint64_t bytes)
+{
+    if (pages == 0) {
+        return;
+    }
+    json_builder_set_member_name(b, name);
+    json_builder_begin_object(b);
+    put_int(b, "pages", pages);
+    put_int(b, "bytes", bytes);
+    put_number(b, "ratio", ratio(pages, bytes));
+    json_builder_end_object(b);
+}
+
+static void put_ways(JsonBuilder *b, const FerryMigrationView *view)
+{
+    const FerryProgress *p = &view->progress;
+
+    if (p->way != NULL) {
+        put_text(b, "way", p->way);
+    }
+    if (view->used.multifd && !view->used.mapped_ram) {
+        put_int(b, "multifd_channels", view->used.multifd_channels);
+    }
+    put_packed(b, "xbzrle", p->xbzrle_pages, p->xbzrle_bytes);
+    put_packed(b, "compress", p->compressed_pages, p->compressed_bytes);
+    put_packed(b, "multifd", p->coded_pages, p->coded_bytes);
+    if (p->unchanged_pages > 0) {
+        put_int(b, "unchanged_pages", p->unchanged_pages);
+    }
 }
 
 static void put_downtime(JsonBuilder *b, const char *name, const FerryDowntime *d)
@@ -84,6 +155,7 @@ static void put_round(JsonBuilder *b, const FerryRoundReport *r)
     put_int(b, "number", r->number);
     put_int(b, "normal_pages", r->normal_pages);
     put_int(b, "zero_pages", r->zero_pages);
+    put_int(b, "packed_pages", r->packed_pages);
     put_int(b, "sent_bytes", r->sent_bytes);
     put_ms(b, "duration_ms", r->duration_ns);
     put_int(b, "dirtied_pages", r->dirtied_pages);
@@ -128,6 +200,7 @@ static void put_ours(JsonBuilder *b, const FerryMigrationView *view)
     if (p->peer_is_ferry || p->normal_pages + p->zero_pages > 0) {
         put_text(b, "peer", p->peer_is_ferry ? "ferry" : "qemu");
     }
+    put_ways(b, view);
     put_ms(b, "setup_ms", p->setup_ns);
     put_ms(b, "total_ms", p->total_ns);
     put_int(b, "uncapped_bytes_per_second", p->uncapped_bytes_per_second);
@@ -176,6 +249,7 @@ static void put_source(JsonBuilder *b, const FerryMigrationView *view)
         put_int(b, "cpu-throttle-percentage", p->throttle_percent);
     }
     put_ram(b, view);
+    put_packing(b, view);
 }
 
 static void put_socket_address(JsonBuilder *b, const char *uri)

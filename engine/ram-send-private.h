@@ -34,6 +34,7 @@ struct FerryRamSender {
     const FerryRamSenderOps *ops;
     FerryRamSetup setup;
     unsigned round; /* 0: the first, of all pages */
+    gboolean round_has_pages;
     FerrySectionType section;
     FerryRamCounts counts;
     FerryRamRecords records;

@@ -109,6 +109,7 @@ gboolean ferry_ram_sender_pages(FerryRamSender *s, unsigned block, uint64_t firs
                                 gboolean last, GError **error)
 {
     g_assert(ferry_ram_sender_has_room(s, n));
+    s->round_has_pages = TRUE;
     return s->ops->pages(s, block, first, n, last, error);
 }
 
@@ -117,7 +118,8 @@ gboolean ferry_ram_sender_end_round(FerryRamSender *s, gboolean last, GError **e
     if (s->ops->end_round && !s->ops->end_round(s, last, error)) {
         return FALSE;
     }
-    s->round++;
+    s->round += s->round_has_pages ? 1 : 0;
+    s->round_has_pages = FALSE;
     return TRUE;
 }
 

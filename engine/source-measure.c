@@ -273,6 +273,11 @@ void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values
     }
 }
 
+static uint64_t packed_pages(const FerryRamCounts *c)
+{
+    return c->xbzrle_pages + c->skipped_pages + c->compressed_pages;
+}
+
 void ferry_source_report(FerrySource *s, const FerryRound *v)
 {
     FerryRamCounts counts = ferry_ram_sender_counts(s->sender);
@@ -281,6 +286,7 @@ void ferry_source_report(FerrySource *s, const FerryRound *v)
         .number = v->number,
         .normal_pages = counts.normal_pages - s->round_begin_counts.normal_pages,
         .zero_pages = counts.zero_pages - s->round_begin_counts.zero_pages,
+        .packed_pages = packed_pages(&counts) - packed_pages(&s->round_begin_counts),
         .sent_bytes = v->round_sent_bytes,
         .duration_ns = v->round_ns,
         .dirtied_pages = v->round_dirtied_bytes / FERRY_PAGE_SIZE,
@@ -323,6 +329,25 @@ void ferry_source_report_last(FerrySource *s)
     s->downtime.last_round_ns = now - s->pause_called_ns - s->downtime.pause_ns;
 }
 
+static void put_counts(FerryProgress *p, const FerryRamCounts *counts)
+{
+    p->normal_pages = counts->normal_pages;
+    p->zero_pages = counts->zero_pages;
+    p->xbzrle_pages = counts->xbzrle_pages;
+    p->xbzrle_bytes = counts->xbzrle_bytes;
+    p->xbzrle_cache_bytes = counts->xbzrle_cache_bytes;
+    p->xbzrle_misses = counts->xbzrle_misses;
+    p->xbzrle_overflows = counts->xbzrle_overflows;
+    p->unchanged_pages = counts->skipped_pages;
+    p->xbzrle_miss_rate = counts->xbzrle_miss_rate;
+    p->xbzrle_encoding_rate = counts->xbzrle_encoding_rate;
+    p->compressed_pages = counts->compressed_pages;
+    p->compressed_bytes = counts->compressed_bytes;
+    p->coded_pages = counts->coded_pages;
+    p->coded_bytes = counts->coded_bytes;
+    p->multifd_bytes = counts->multifd_bytes;
+}
+
 void ferry_source_publish(FerrySource *s, gboolean notify)
 {
     FerryRamCounts counts = ferry_ram_sender_counts(s->sender);
@@ -334,16 +359,9 @@ void ferry_source_publish(FerrySource *s, gboolean notify)
     p->phase = ferry_precopy_phase(s->machine);
     p->peer_is_ferry = s->peer.is_ferry;
     p->ram_remaining_bytes = remaining;
+    p->way = ferry_ram_sender_get_name(s->sender);
     p->sent_bytes = ferry_ram_sender_bytes_written(s->sender);
-    p->normal_pages = counts.normal_pages;
-    p->zero_pages = counts.zero_pages;
-    p->xbzrle_pages = counts.xbzrle_pages;
-    p->xbzrle_bytes = counts.xbzrle_bytes;
-    p->compressed_pages = counts.compressed_pages;
-    p->compressed_bytes = counts.compressed_bytes;
-    p->coded_pages = counts.coded_pages;
-    p->coded_bytes = counts.coded_bytes;
-    p->multifd_bytes = counts.multifd_bytes;
+    put_counts(p, &counts);
     p->dirty_syncs = s->dirty_syncs;
     p->dirty_pages_per_second = s->dirty_pages_per_second;
     p->uncapped_bytes_per_second = ferry_rate_get(&s->rate);

@@ -34,6 +34,10 @@ gboolean ferry_source_is_cancelled(FerrySource *s, GError **error)
 
 gboolean ferry_source_pause_guest(FerrySource *s, GError **error)
 {
+    if (s->options.switchover_ack && s->return_path &&
+        !ferry_source_await(s, &s->peer.acknowledged, 0, "SWITCHOVER_ACK", error)) {
+        return FALSE;
+    }
     s->pause_called_ns = ferry_now_ns();
     if (!ferry_guest_pause(s->guest, FERRY_PAUSE_SWITCHOVER, &s->was_running, error)) {
         return FALSE;
