@@ -65,7 +65,6 @@ const FerryStrangerOps *ferry_guest_stranger(const FerryGuest *guest, void **out
 void ferry_guest_set_machine(FerryGuest *guest, const char *machine);
 
 /* A guest that was kept, on its way out again. */
-void ferry_guest_set_uuid(FerryGuest *guest, const uint8_t uuid[16]);
 gboolean ferry_guest_get_uuid(const FerryGuest *guest, uint8_t out_uuid[16]); /* FALSE: has none */
 typedef struct {
     unsigned page_bits;      /* for the configuration; 0: not sent */

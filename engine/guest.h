@@ -49,6 +49,9 @@ FerryMemory *ferry_guest_memory(FerryGuest *guest);
 gboolean ferry_guest_add_device(FerryGuest *guest, const char *idstr, uint32_t instance,
                                 uint32_t version, const FerryDeviceOps *ops, void *self,
                                 GError **error);
+/* Tells it from other guests: a source says it on multifd's channels, and with validate-uuid in the
+ * stream; a destination that has one takes no other. Before a migration. */
+void ferry_guest_set_uuid(FerryGuest *guest, const uint8_t uuid[16]);
 /* Takes @log, whose blocks must be those of the memory. A source needs one: a guest without, or
  * with a writer that no log sees, cannot be migrated. */
 void ferry_guest_set_dirty_log(FerryGuest *guest, FerryDirtyLog *log);

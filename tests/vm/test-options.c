@@ -95,7 +95,8 @@ Test(options, mean_what_qemu_means)
     g_auto(Options) o = {0};
 
     cr_assert(parse("vm -m 256 -smp 2 -accel kvm,dirty-ring-size=2048 -mem-path /m -serial stdio "
-                    "-qmp unix:/q,server=on,wait=off -incoming tcp:h:1 -S -machine type=virt",
+                    "-qmp unix:/q,server=on,wait=off -incoming tcp:h:1 -S -machine type=virt "
+                    "-uuid 00112233-4455-6677-8899-aAbBcCdDeEfF",
                     &o, NULL));
     cr_expect_eq(o.ram_bytes, 256u << 20);
     cr_expect_eq(o.n_vcpus, 2);
@@ -107,6 +108,10 @@ Test(options, mean_what_qemu_means)
     cr_expect_str_eq(o.incoming, "tcp:h:1");
     cr_expect(o.start_paused);
     cr_expect_str_eq(o.machine, "virt");
+    cr_expect(o.has_uuid);
+    for (unsigned i = 0; i < 16; i++) {
+        cr_expect_eq(o.uuid[i], i * 0x11);
+    }
 }
 
 Test(options, nographic_moves_the_serial_line_unless_it_is_told_where)

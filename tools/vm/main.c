@@ -143,6 +143,9 @@ static gboolean set_up(Program *p, const Options *o, GError **error)
     p->incoming = o->incoming != NULL;
     p->runstate = runstate_new(p->vm->vcpus, p->incoming, o->start_paused, on_run_event, p);
     p->guest = ferry_guest_new(o->machine, &runstate_guest_ops, p->runstate);
+    if (o->has_uuid) {
+        ferry_guest_set_uuid(p->guest, o->uuid);
+    }
     if (!vm_describe(p->vm, p->guest, error)) {
         return FALSE;
     }

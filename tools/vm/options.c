@@ -235,12 +235,18 @@ static gboolean accept_cpu(Options *o, const char *value, GError **error)
     return TRUE;
 }
 
-static gboolean accept_uuid(Options *o, const char *value, GError **error)
+static gboolean set_uuid(Options *o, const char *value, GError **error)
 {
-    (void)o;
+    unsigned n = 0;
+
     if (!g_uuid_string_is_valid(value)) {
         return wrong(error, "'%s' is no UUID", value);
     }
+    for (const char *at = value; n < sizeof o->uuid; at += 2, n++) {
+        at += *at == '-';
+        o->uuid[n] = (uint8_t)(g_ascii_xdigit_value(at[0]) << 4 | g_ascii_xdigit_value(at[1]));
+    }
+    o->has_uuid = TRUE;
     return TRUE;
 }
 
@@ -288,7 +294,7 @@ static const struct {
     {"monitor",        TRUE,  accept_none    },
     {"parallel",       TRUE,  accept_none    },
     {"cpu",            TRUE,  accept_cpu     },
-    {"uuid",           TRUE,  accept_uuid    },
+    {"uuid",           TRUE,  set_uuid       },
     {"name",           TRUE,  accept         },
     {"nodefaults",     FALSE, accept         },
     {"no-user-config", FALSE, accept         },

@@ -16,6 +16,8 @@ typedef struct {
     Accel accel;
     uint32_t dirty_ring_entries; /* per vCPU; 0: bitmaps */
     gboolean start_paused;
+    gboolean has_uuid;
+    uint8_t uuid[16];
     SerialKind serial; /* UNSET is NONE */
     char *serial_path, *mem_path, *boot_sector, *qmp_path;
     char *incoming; /* a URI or "defer"; NULL: a guest of our own */
