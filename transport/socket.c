@@ -132,6 +132,35 @@ static int new_socket(int family, GError **error)
 /* The channels ask for non-blocking calls one by one. */
 static void make_blocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK); }
 
+/* Whether both ends are on this host. */
+static gboolean stays_here(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } here = {0}, there = {0};
+    socklen_t n = sizeof here, m = sizeof there;
+
+    if (getsockname(fd, &here.any, &n) < 0 || getpeername(fd, &there.any, &m) < 0) {
+        return FALSE;
+    }
+    return here.any.sa_family == AF_INET6
+               ? memcmp(&here.v6.sin6_addr, &there.v6.sin6_addr, sizeof here.v6.sin6_addr) == 0
+               : here.v4.sin_addr.s_addr == there.v4.sin_addr.s_addr;
+}
+
+/* Within a host nothing is lost and nothing is to be shared fairly: a congestion control that paces
+ * itself (bbr) only costs, a third of the CPU time of a copy. The simplest one is always there. */
+static void choose_congestion_control(int fd)
+{
+    static const char name[] = "reno";
+
+    if (stays_here(fd)) {
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof name - 1);
+    }
+}
+
 static int connect_tcp(const FerryAddress *address, uint64_t deadline_ns,
                        const FerryInterrupt *interrupt, GError **error)
 {
@@ -159,6 +188,7 @@ static int connect_tcp(const FerryAddress *address, uint64_t deadline_ns,
         return -1;
     }
     setsockopt(connected, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    choose_congestion_control(connected);
     make_blocking(connected);
     return connected;
 }
