@@ -267,11 +267,16 @@ static JsonNode *query_name(FerryQmp *qmp, JsonObject *args, GError **error)
 static JsonNode *query_uuid(FerryQmp *qmp, JsonObject *args, GError **error)
 {
     JsonObject *object = json_object_new();
+    uint8_t uuid[16] = {0}; /* that of a guest without */
+    char text[37], *at = text;
 
-    (void)qmp;
     (void)args;
     (void)error;
-    json_object_set_string_member(object, "UUID", "00000000-0000-0000-0000-000000000000");
+    (void)ferry_guest_get_uuid(qmp->migration->guest, uuid);
+    for (unsigned i = 0; i < sizeof uuid; i++) {
+        at += g_snprintf(at, 4, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", uuid[i]);
+    }
+    json_object_set_string_member(object, "UUID", text);
     return ferry_qmp_object(object);
 }
 

@@ -291,7 +291,7 @@ static void test_garbage_is_answered(void)
          "max-bandwidth"                                                                                                  },
         {"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"nope\": 1}}",               "nope"                  },
         {"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
-         "[{\"capability\": \"multifd\", \"state\": true}]}}",                           "multifd"               },
+         "[{\"capability\": \"postcopy-ram\", \"state\": true}]}}",                      "postcopy-ram"          },
         {"{\"execute\": \"human-monitor-command\", \"arguments\": {\"command-line\": \"info\"}}",
          "human-monitor-command"                                                                                          },
         {"{\"execute\": \"x-ferry-resolve\", \"arguments\": {\"owner\": \"me\"}}",                "me"                    },
@@ -361,14 +361,14 @@ static void test_capabilities_are_all_or_none(void)
     client_open(&c, m.path);
     client_write(&c, "{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\":"
                      "[{\"capability\": \"events\", \"state\": true},"
-                     " {\"capability\": \"xbzrle\", \"state\": true}]}}");
-    EXPECT_ERROR(&c, "GenericError", "xbzrle");
+                     " {\"capability\": \"postcopy-ram\", \"state\": true}]}}");
+    EXPECT_ERROR(&c, "GenericError", "postcopy-ram");
     EXPECT(!capability_is_on(&c, "events"), "half of it was set");
-    EXPECT(!capability_is_on(&c, "multifd"), "it is not built");
+    EXPECT(!capability_is_on(&c, "postcopy-ram"), "it is not built");
     ASK(&c,
         "{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\":"
         "[{\"capability\": \"events\", \"state\": true},"
-        " {\"capability\": \"xbzrle\", \"state\": false}]}}",
+        " {\"capability\": \"postcopy-ram\", \"state\": false}]}}",
         "{\"return\": {}}");
     EXPECT(capability_is_on(&c, "events"), "it was not set");
     client_clear(&c);

@@ -201,7 +201,15 @@ def migrated(monitor, uri):
         time.sleep(0.005)
 
 
-def test_a_migration_is_told_with_their_keys(ready):
+@pytest.mark.parametrize("capabilities", [[], ["xbzrle"], ["compress"], ["xbzrle", "compress"]],
+                         ids="-".join)
+def test_a_migration_is_told_with_their_keys(ready, capabilities):
+    for monitor in ready:
+        states = [{"capability": name, "state": True} for name in capabilities]
+        answer = monitor.ask("migrate-set-capabilities", capabilities=states)
+        if "compress" in capabilities and "error" in answer and monitor is ready[0]:
+            pytest.skip("this QEMU has no compress any more")
+        assert answer == {"return": {}}
     theirs, ours = (migrated(monitor, "exec:cat >/dev/null") for monitor in ready)
     assert ours["status"] == theirs["status"] == "completed"
     contains(shape(ours), shape(theirs))

@@ -156,6 +156,7 @@ def test_uuid_and_acknowledgement(vm, kvm):
     way["capabilities"] += ["validate-uuid", "switchover-ack"]
     source = vm("source", "-uuid", UUID, workload=LOAD)
     destination = vm("destination", "-uuid", UUID, workload=LOAD, incoming=True)
+    assert source.qmp("query-uuid") == {"UUID": UUID}
     told(source, way)
     told(destination, way)
     source.capability("x-ferry-verify")
