@@ -159,16 +159,16 @@ def hello(number, owner=bytes(16), magic=0x11223344, version=1, reserved=bytes(3
     return be32(magic) + be32(version) + owner + bytes([number]) + reserved
 
 
-def packet(normal=(), zeros=(), payload=b"", flags=0, block="pc.ram", **lies):
-    """@normal and @zeros are offsets. A lie replaces a field of the header by its name."""
-    normal, zeros = list(normal), list(zeros)
+def packet(pages=(), zeros=(), payload=b"", flags=0, block="pc.ram", **lies):
+    """@pages and @zeros are offsets. A lie replaces a field of the header by its name."""
+    pages, zeros = list(pages), list(zeros)
     field = {"magic": 0x11223344, "version": 1, "flags": flags,
-             "alloc": PAGES_MAX if normal or zeros else 0, "normal": len(normal),
+             "alloc": PAGES_MAX if pages or zeros else 0, "normal": len(pages),
              "size": len(payload), "number": 0, "zero": len(zeros),
-             "reserved": bytes(28), "block": text(block if normal or zeros else "")}
+             "reserved": bytes(28), "block": text(block if pages or zeros else "")}
     assert not set(lies) - set(field), lies
     field.update(lies)
-    offsets = b"".join(map(be64, normal + zeros)).ljust(8 * PAGES_MAX, b"\0")
+    offsets = b"".join(map(be64, pages + zeros)).ljust(8 * PAGES_MAX, b"\0")
     return (struct.pack(">IIIIIIQI", field["magic"], field["version"], field["flags"],
                         field["alloc"], field["normal"], field["size"], field["number"],
                         field["zero"]) +
