@@ -325,8 +325,10 @@ GArray *ferry_source_get_rounds(FerrySource *s)
     pthread_mutex_lock(&s->lock);
     guint kept = MIN(s->rounds->len, FERRY_ROUNDS_KEPT);
     GArray *rounds = g_array_sized_new(FALSE, FALSE, sizeof(FerryRoundReport), kept);
-    g_array_append_vals(rounds, &g_array_index(s->rounds, FerryRoundReport, s->rounds->len - kept),
-                        kept);
+    if (kept) { /* an empty array has no place to point at */
+        g_array_append_vals(
+            rounds, &g_array_index(s->rounds, FerryRoundReport, s->rounds->len - kept), kept);
+    }
     pthread_mutex_unlock(&s->lock);
     return rounds;
 }
