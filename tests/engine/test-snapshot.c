@@ -1,8 +1,11 @@
 /* Snapshots: written whole or not at all, read with every doubt, and on their way out again. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
+#include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "keep.h"
@@ -183,7 +186,7 @@ Test(snapshot, more_ram_than_allowed_is_refused)
     cr_expect(strstr(why, "more than the 163840 that are allowed"), "%s", why);
 }
 
-Test(snapshot, what_is_no_regular_file_is_refused)
+Test(snapshot, m57_what_is_no_regular_file)
 {
     g_auto(Place) p = place();
 
@@ -218,7 +221,7 @@ typedef struct {
 #define ENTRY 98u
 #define HEADER (ENTRY + 1 + 6 + 8)
 
-ParameterizedTestParameters(snapshot, bent)
+ParameterizedTestParameters(snapshot, m56_bent)
 {
     static Bent rows[] = {
         {"header version 2",             "version",           HEADER,          4, 2                },
@@ -238,7 +241,7 @@ ParameterizedTestParameters(snapshot, bent)
     return cr_make_param_array(Bent, rows, G_N_ELEMENTS(rows));
 }
 
-ParameterizedTest(Bent *row, snapshot, bent)
+ParameterizedTest(Bent *row, snapshot, m56_bent)
 {
     g_auto(Place) p = place();
     uint8_t bytes[8];
@@ -257,7 +260,7 @@ ParameterizedTest(Bent *row, snapshot, bent)
 }
 
 /* Each length cuts something else: header, list, bitmap, pages, tail. */
-Test(snapshot, one_that_is_cut_is_refused_wherever)
+Test(snapshot, m57_cut_anywhere)
 {
     g_auto(Place) p = place();
     struct stat st;
@@ -268,6 +271,63 @@ Test(snapshot, one_that_is_cut_is_refused_wherever)
         cr_assert_eq(truncate(p.path, cut), 0);
         (void)refused(&p, 0, 0);
     }
+}
+
+static void *shorten(void *path)
+{
+    for (off_t cut = 2500000; cut > 0; cut -= 100000) {
+        g_usleep(50);
+        (void)truncate(path, cut);
+    }
+    return NULL;
+}
+
+/* A mapping of it would end the process. */
+Test(snapshot, m57_shrinks_while_it_is_read)
+{
+    g_auto(Place) p = place();
+
+    for (unsigned i = 0; i < 12; i++) {
+        g_remove(p.path);
+        write_one(&p, "running");
+        pthread_t thread;
+        cr_assert_eq(pthread_create(&thread, NULL, shorten, p.path), 0);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(FerryCapture) c = ferry_snapshot_open(p.path, 0, 0, &error);
+        cr_expect((c == NULL) == (error != NULL), "whole, or refused");
+        if (c) {
+            const FerryMemory *m = ferry_guest_memory(ferry_capture_guest(c));
+            cr_expect_eq(ferry_memory_block(m, 0)->host[0], 0x11);
+        }
+        pthread_join(thread, NULL);
+    }
+}
+
+/* A sparse file of 8 EiB, with a block as large as it can be and one that only just is not. */
+Test(snapshot, m57_absurdly_large)
+{
+    g_auto(Place) p = place();
+    int fd = memfd_create("sparse", MFD_CLOEXEC);
+    g_autofree char *text = NULL;
+    uint8_t be[8];
+    gsize n;
+
+    write_one(&p, "running");
+    cr_assert(g_file_get_contents(p.path, &text, &n, NULL));
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    cr_assert_eq(pwrite(fd, text, MIN(n, 1u << 20), 0), (ssize_t)MIN(n, 1u << 20));
+    cr_assert_eq(ftruncate(fd, INT64_MAX - 4095), 0);
+    for (unsigned bits = 45; bits < 63; bits++) {
+        GError *error = NULL;
+        ferry_put_be64(be, 1ull << bits);
+        cr_assert_eq(pwrite(fd, be, 8, ENTRY + 7), 8);
+        ferry_put_be64(be, (1ull << bits) + KEEP_SMALL_PAGES * 4096 + 4);
+        cr_assert_eq(pwrite(fd, be, 8, ENTRY - 8), 8);
+        cr_expect_null(ferry_snapshot_open(path, 0, 0, &error), "2^%u", bits);
+        cr_assert_not_null(error);
+        g_error_free(error);
+    }
+    close(fd);
 }
 
 Test(snapshot, zeros_that_are_none_in_the_file_are_zeros)
