@@ -14,7 +14,7 @@ typedef struct {
     FerryProgress progress; /* at the end */
     uint64_t cpu_ns;        /* of this process, while it sent */
     gboolean began;         /* there was a connection */
-    gboolean answers;       /* it has a way back */
+    gboolean answers;       /* success means that the destination said so */
 
     pthread_mutex_t lock; /* what the watching thread sees */
     FerrySource *source;
@@ -163,12 +163,15 @@ static void report(const Send *s, const char *state)
 }
 
 /* A stock destination that was started with -S waits for its user's word, which is ours. */
-static gboolean start_there(const Send *s, const char *state, GError **error)
+static gboolean start_there(Send *s, const char *state, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
-    if (!s->plan->client || strcmp(state, "running") != 0 ||
-        ferry_peer_run(s->plan->client, s->options->timeout_ns, &why)) {
+    if (!s->plan->client || strcmp(state, "running") != 0) {
+        return TRUE;
+    }
+    if (ferry_peer_run(s->plan->client, s->options->timeout_ns, &why)) {
+        s->answers = TRUE; /* a guest that runs says it as well */
         return TRUE;
     }
     g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_UNSURE,

@@ -266,6 +266,15 @@ def test_the_guest_runs_once_everything_is_loaded(v7, tmp_path):
     assert asked(m)[-3:] == ["query-status", "cont", "query-status"]
 
 
+def test_a_guest_that_runs_confirms_by_itself(v7, tmp_path):
+    states = [{"status": s} for s in ("inmigrate", "inmigrate", "running")]
+    d = Destination(tmp_path / "socket", answers=False)
+    with monitor(query_status=states) as m:
+        status, said = send(v7, d.uri, "--peer-qmp", m.address, "--no-return-path")
+    assert status == 0 and said["confirmed"] is True, said
+    assert "cont" not in asked(m), "it was not started with -S"
+
+
 def test_a_paused_guest_is_left_alone(v7, tmp_path):
     d = Destination(tmp_path / "socket")
     with monitor() as m:
