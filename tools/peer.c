@@ -252,7 +252,8 @@ void ferry_peer_clear(FerryPeer *p)
     g_free(p->multifd_compression);
 }
 
-gboolean ferry_peer_run(FerryQmpClient *client, uint64_t timeout_ns, GError **error)
+gboolean ferry_peer_run(FerryQmpClient *client, const char *state, uint64_t timeout_ns,
+                        GError **error)
 {
     uint64_t deadline_ns = ferry_now_ns() + timeout_ns;
     gboolean told = FALSE;
@@ -262,7 +263,7 @@ gboolean ferry_peer_run(FerryQmpClient *client, uint64_t timeout_ns, GError **er
         if (!status) {
             return FALSE;
         }
-        if (strcmp(status, "running") == 0) {
+        if (strcmp(status, state) == 0) {
             return TRUE;
         }
         /* While it still says "inmigrate" it would remember the order, and not say so. */
@@ -274,5 +275,5 @@ gboolean ferry_peer_run(FerryQmpClient *client, uint64_t timeout_ns, GError **er
         }
         g_usleep(POLL_US);
     }
-    return refuse(error, "its guest did not run in time");
+    return refuse(error, "its guest is not '%s' in time", state);
 }

@@ -19,8 +19,9 @@ void ferry_peer_clear(FerryPeer *peer);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryPeer, ferry_peer_clear)
 
 /* After everything is loaded there: lets the guest run, whether or not it does already, and waits
- * until it does. */
-gboolean ferry_peer_run(FerryQmpClient *client, uint64_t timeout_ns, GError **error);
+ * until it is in @state: "running", or "suspended" when it slept. */
+gboolean ferry_peer_run(FerryQmpClient *client, const char *state, uint64_t timeout_ns,
+                        GError **error);
 
 /* The dialect that @answers tell of, for ferry_peer_ask(): @machines is query-machines' answer and
  * @properties qom-list-properties' of "migration"; NULL where there was none. */

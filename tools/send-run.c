@@ -167,10 +167,10 @@ static gboolean start_there(Send *s, const char *state, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
-    if (!s->plan->client || strcmp(state, "running") != 0) {
+    if (!s->plan->client || (strcmp(state, "running") != 0 && strcmp(state, "suspended") != 0)) {
         return TRUE;
     }
-    if (ferry_peer_run(s->plan->client, s->options->timeout_ns, &why)) {
+    if (ferry_peer_run(s->plan->client, state, s->options->timeout_ns, &why)) {
         s->answers = TRUE; /* a guest that runs says it as well */
         return TRUE;
     }
