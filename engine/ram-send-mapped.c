@@ -27,12 +27,9 @@ typedef struct {
 static gboolean write_at(Mapped *m, uint64_t place, const void *bytes, size_t n, GError **error)
 {
     FerryChannel *channel = m->base.setup.channel;
-    uint64_t stream;
 
-    return ferry_channel_tell(channel, &stream, error) &&
-           ferry_channel_seek(channel, place, error) &&
-           ferry_channel_write_all(channel, bytes, n, m->base.setup.progress_ns, error) &&
-           ferry_channel_seek(channel, stream, error);
+    return ferry_channel_seek(channel, place, error) &&
+           ferry_channel_write_all(channel, bytes, n, m->base.setup.progress_ns, error);
 }
 
 /* An entry of the list with its header; the list goes on behind the block's pages. */
@@ -131,9 +128,16 @@ static gboolean mapped_flush(FerryRamSender *s, GError **error)
 {
     Mapped *m = (Mapped *)s;
     unsigned n = m->n_runs;
+    uint64_t stream;
 
     m->n_runs = 0;
     m->run_bytes = 0;
+    if (n == 0) {
+        return TRUE;
+    }
+    if (!ferry_channel_tell(s->setup.channel, &stream, error)) {
+        return FALSE;
+    }
     for (unsigned i = 0; i < n; i++) {
         const Run *run = &m->runs[i];
 
@@ -141,7 +145,7 @@ static gboolean mapped_flush(FerryRamSender *s, GError **error)
             return FALSE;
         }
     }
-    return TRUE;
+    return ferry_channel_seek(s->setup.channel, stream, error);
 }
 
 /* The same page may come in the next round: what it was must be in its place before. */
@@ -166,13 +170,20 @@ static gboolean write_bitmap(Mapped *m, unsigned i, GError **error)
 static gboolean mapped_end_section(FerryRamSender *s, FerrySectionType type, GError **error)
 {
     Mapped *m = (Mapped *)s;
+    uint64_t stream;
 
-    for (unsigned i = 0; type == FERRY_SECTION_END && i < m->n_blocks; i++) {
+    if (type != FERRY_SECTION_END) {
+        return TRUE;
+    }
+    if (!ferry_channel_tell(s->setup.channel, &stream, error)) {
+        return FALSE;
+    }
+    for (unsigned i = 0; i < m->n_blocks; i++) {
         if (!write_bitmap(m, i, error)) {
             return FALSE;
         }
     }
-    return TRUE;
+    return ferry_channel_seek(s->setup.channel, stream, error);
 }
 
 static gboolean mapped_is_idle(const FerryRamSender *s) { return ((const Mapped *)s)->n_runs == 0; }
