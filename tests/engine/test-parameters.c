@@ -291,6 +291,48 @@ Test(capabilities, an_acknowledgement_needs_a_way_back)
     cr_expect_not(ferry_settings_check_capabilities(&settings, NULL));
 }
 
+typedef struct {
+    char uri[40];
+    gboolean mapped_ram, multifd;
+    char message[64]; /* "": accepted */
+} Medium;
+ParameterizedTestParameters(capabilities, media)
+{
+    static Medium rows[] = {
+        {"tcp:h:1",     FALSE, TRUE,  ""                                  },
+        {"unix:/s",     FALSE, TRUE,  ""                                  },
+        {"exec:true",   FALSE, FALSE, ""                                  },
+        {"file:/f",     FALSE, FALSE, ""                                  },
+        {"file:/f",     TRUE,  FALSE, ""                                  },
+        {"file:/f",     TRUE,  TRUE,  ""                                  },
+        {"exec:true",   FALSE, TRUE,  "'multifd' requires a tcp: or unix:"},
+        {"fd:3",        FALSE, TRUE,  "'multifd' requires a tcp: or unix:"},
+        {"file:/f",     FALSE, TRUE,  "'multifd' requires a tcp: or unix:"},
+        {"tcp:h:1",     TRUE,  FALSE, "'mapped-ram' requires a file:"     },
+        {"unix:/s",     TRUE,  TRUE,  "'mapped-ram' requires a file:"     },
+        {"exec:cat >f", TRUE,  FALSE, "'mapped-ram' requires a file:"     },
+        {"fd:3",        TRUE,  FALSE, "'mapped-ram' requires a file:"     },
+    };
+    return cr_make_param_array(Medium, rows, G_N_ELEMENTS(rows));
+}
+
+ParameterizedTest(Medium *row, capabilities, media)
+{
+    g_auto(FerryAddress) address = {0};
+    g_autoptr(GError) error = NULL;
+    FerrySettings settings;
+    gboolean good;
+
+    ferry_settings_init(&settings);
+    settings.mapped_ram = row->mapped_ram;
+    settings.multifd = row->multifd;
+    cr_assert(ferry_address_parse(row->uri, &address, NULL), "%s", row->uri);
+    good = ferry_settings_check_address(&settings, &address, &error);
+    cr_expect_eq(good, row->message[0] == '\0', "%s", row->uri);
+    cr_expect(good || strstr(error->message, row->message), "%s: %s", row->uri,
+              error ? error->message : "");
+}
+
 Test(parameters, a_choice_is_listed_by_its_word)
 {
     FerrySettings settings;
