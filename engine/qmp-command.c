@@ -31,7 +31,7 @@ static JsonNode *migrate(FerryQmp *qmp, JsonObject *args, GError **error)
 static JsonNode *migrate_incoming(FerryQmp *qmp, JsonObject *args, GError **error)
 {
     g_autofree char *uri = NULL;
-    gboolean exit_on_error = FALSE; /* taken and not followed: exiting is the embedder's business */
+    gboolean exit_on_error = TRUE;
 
     if (!FERRY_QMP_ONLY(args, error, "uri", "channels", "exit-on-error") ||
         !ferry_qmp_get_bool(args, "exit-on-error", &exit_on_error, error)) {
@@ -43,6 +43,9 @@ static JsonNode *migrate_incoming(FerryQmp *qmp, JsonObject *args, GError **erro
     }
     if (strcmp(qmp->ops->status(qmp->self), "inmigrate") != 0) {
         return ferry_qmp_refuse(error, "'-incoming' was not specified on the command line");
+    }
+    if (qmp->ops->exit_on_error != NULL) { /* before anything can fail */
+        qmp->ops->exit_on_error(qmp->self, exit_on_error);
     }
     return ferry_migration_incoming(qmp->migration, uri, g_atomic_int_get(&qmp->start_paused),
                                     error)

@@ -12,6 +12,9 @@ typedef struct {
     void (*quit)(void *self); /* once the answer is sent */
     /* QEMU's RunState: "running", "paused", "inmigrate", "postmigrate", "prelaunch", ... */
     const char *(*status)(void *self);
+    /* migrate-incoming's exit-on-error: whether a failure of what begins next is to end the
+     * program, as it does unless somebody says no. NULL: nobody is interested. */
+    void (*exit_on_error)(void *self, gboolean exit);
 } FerryQmpOps;
 
 typedef struct FerryQmp FerryQmp;

@@ -17,6 +17,7 @@ typedef struct {
     FerryMigration *migration;
     FerryQmp *qmp; /* atomic; NULL without -qmp, and until the guest has begun */
     gint incoming; /* atomic: a guest is still to come; when that fails there is nothing to be */
+    gint stays;    /* atomic: then it can be tried again */
     gint failed;   /* atomic: exit status 1 */
 } Program;
 
@@ -75,7 +76,8 @@ static void on_status(void *self, FerryStatus status, const GError *error)
     if (error != NULL) {
         g_printerr("ferry-vm: migration %s: %s\n", ferry_status_name(status), error->message);
     }
-    if (was_incoming && (status == FERRY_STATUS_FAILED || status == FERRY_STATUS_CANCELLED)) {
+    if (was_incoming && !g_atomic_int_get(&p->stays) &&
+        (status == FERRY_STATUS_FAILED || status == FERRY_STATUS_CANCELLED)) {
         g_atomic_int_set(&p->failed, TRUE);
         quit(p);
     }
@@ -107,8 +109,16 @@ static const char *qmp_status(void *self) { return runstate_name(((Program *)sel
 
 static void qmp_quit(void *self) { quit(self); }
 
-static const FerryQmpOps qmp_ops = {
-    .stop = qmp_stop, .cont = qmp_cont, .quit = qmp_quit, .status = qmp_status};
+static void qmp_exit_on_error(void *self, gboolean exit)
+{
+    g_atomic_int_set(&((Program *)self)->stays, !exit);
+}
+
+static const FerryQmpOps qmp_ops = {.stop = qmp_stop,
+                                    .cont = qmp_cont,
+                                    .quit = qmp_quit,
+                                    .status = qmp_status,
+                                    .exit_on_error = qmp_exit_on_error};
 
 static gboolean settle(gpointer data)
 {
