@@ -170,11 +170,17 @@ gboolean ferry_destination_take_device(FerryDestination *d, const FerryStreamEve
                                        GError **error)
 {
     gboolean globalstate = strcmp(e->device.idstr, FERRY_GLOBALSTATE_IDSTR) == 0;
+    gboolean verify = d->is_ferry && strcmp(e->device.idstr, FERRY_VERIFY_IDSTR) == 0;
 
+    if (e->device.early && (verify || !d->stranger)) { /* no device of ours is */
+        g_autofree char *name = g_strescape(e->device.idstr, NULL);
+        return ferry_destination_fail(error, "device '%s' %u comes before the end of ram", name,
+                                      e->device.instance_id);
+    }
     if (globalstate && !take_globalstate(d, e, error)) {
         return FALSE;
     }
-    if (d->is_ferry && strcmp(e->device.idstr, FERRY_VERIFY_IDSTR) == 0) {
+    if (verify) {
         return take_hash(d, e, error); /* about this transfer, not of the guest */
     }
     if (d->stranger) {
