@@ -59,8 +59,7 @@ typedef struct {
 
 #define FERRY_DECODER_ENDS_MAX 32           /* more places that look like the end are no accident */
 #define FERRY_DECODER_SECTIONS_MAX 4096     /* device sections in one stream */
-#define FERRY_DECODER_CARRY_MAX (73u << 10) /* the largest item: a page that packing made longer   \
-                                             */
+#define FERRY_DECODER_CARRY_MAX (73u << 10) /* the largest item: a page, packed */
 
 struct FerryDecoder {
     /* the hot loop's line */

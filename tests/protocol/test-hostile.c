@@ -282,13 +282,14 @@ ParameterizedTestParameters(hostile, accepts)
         {"pages in START",                          "H C S L B Q E F X E F N"                              },
         {"device id as ram's",                      RAM "0400000002 03646576 0000000000000001 7e00000002 N"},
         {"command between the devices and the end", "H C O S L E F X E F D P N"                            },
-        {"xbzrle and compressed pages",             "H C S L E F R B 0000000000000460 01 0003 000107 "
-         "0000000000000100 \"pc.bios 00000002 789c 0000000000000120 00000001 78 E F X E F N"                                                                    },
+        {"xbzrle and compressed pages",
+         "H C S L E F R B 0000000000000460 01 0003 000107 "
+         "0000000000000100 \"pc.bios 00000002 789c 0000000000000120 00000001 78 E F X E F N"               },
         {"a delta as long as its page",
-         "H C S L E F R 0000000000000040 \"pc.ram 01 0400 @476 E F X E F N"},
+         "H C S L E F R 0000000000000040 \"pc.ram 01 0400 @476 E F X E F N"                                },
         {"packed longer than its page",
-         "H C S L E F R 0000000000000100 \"pc.ram 00000500 @577 E F X E F N"                                                                    },
-        {"flush without multifd",                                         "H C S L 0000000000000200 E F X E F N"     },
+         "H C S L E F R 0000000000000100 \"pc.ram 00000500 @577 E F X E F N"                               },
+        {"flush without multifd",                   "H C S L 0000000000000200 E F X E F N"                 },
     };
     return cr_make_param_array(Right, rows, G_N_ELEMENTS(rows));
 }
