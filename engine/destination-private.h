@@ -17,6 +17,21 @@ typedef enum { RECEIVING, LOADED, OWNER, ABORTED, UNSURE } FerryDestinationState
 typedef enum { BARRIER_UNKNOWN, BARRIER_AT_FLUSH, BARRIER_AT_SECTIONS } FerryBarriers;
 enum { OWNER_NOBODY, OWNER_CANCELLED, OWNER_HERE };
 
+#define FERRY_DIRECT_PAGES 63 /* one read; with their headers they fit in the buffer */
+
+/* Pages that are being read to their places; destination-direct.c. */
+typedef struct {
+    unsigned run, block; /* pages in a row, of this block, up to the one at last */
+    uint64_t last;
+    unsigned n;       /* guessed; 0: none */
+    unsigned checked; /* headers that are as guessed */
+    uint64_t offset;  /* of the first */
+    uint8_t *host;
+    size_t got;    /* bytes of their records; */
+    size_t before; /* of which the decoder has had these */
+    uint8_t headers[FERRY_DIRECT_PAGES][8];
+} FerryDirect;
+
 struct FerryDestination {
     FerryGuest *guest;
     FerryChannel *channel;
@@ -33,6 +48,7 @@ struct FerryDestination {
     FerryRamLoader *ram;
     FerryMultifdLoader *multifd; /* NULL: all comes on main */
     FerryBarriers barriers;
+    FerryDirect direct;
     GArray *mapped; /* FerryMappedBlock, in the list's order */
     uint64_t mapped_bytes;
     unsigned page_bits;
@@ -47,8 +63,8 @@ struct FerryDestination {
     gboolean offered; /* LOADED is said: GO may come */
     uint64_t begin_ns, published_ns;
     uint64_t heard_ns, heard_bytes; /* when the source last got on, and how far it was then */
-    unsigned idle;       /* events that brought nothing since the pages were looked at */
-    uint64_t idle_pages; /* as many there were then */
+    unsigned idle;                  /* events that brought nothing since the pages were looked at */
+    uint64_t idle_pages;            /* as many there were then */
     uint8_t buffer[FERRY_DESTINATION_READ];
 };
 
@@ -72,6 +88,16 @@ gboolean ferry_destination_take_device(FerryDestination *d, const FerryStreamEve
 /* Everything was received; is it everything? */
 gboolean ferry_destination_take_end(FerryDestination *d, const char *description, size_t length,
                                     GError **error);
+
+/* The deadline for the next byte. */
+uint64_t ferry_destination_silence_ends_ns(FerryDestination *d);
+
+/* destination-direct.c. After each page record that came through the decoder. */
+void ferry_destination_note_page(FerryDestination *d, const FerryStreamEvent *e);
+/* Reads pages to their places if that is what comes: *out_direct. If it turns out not to be,
+ * *out_direct is FALSE and the next *out_n bytes for the decoder are in the buffer. */
+gboolean ferry_destination_read_direct(FerryDestination *d, gssize *out_n, gboolean *out_direct,
+                                       GError **error);
 
 /* destination-multifd.c. */
 FerryMultifdLoader *ferry_destination_multifd_new(const FerryDestination *d);

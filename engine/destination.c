@@ -173,6 +173,7 @@ static gboolean take_event(FerryDestination *d, const FerryStreamEvent *e, GErro
     case FERRY_STREAM_ZERO:
     case FERRY_STREAM_XBZRLE:
     case FERRY_STREAM_COMPRESSED:
+        ferry_destination_note_page(d, e);
         return ferry_ram_loader_page(d->ram, e, error);
     case FERRY_STREAM_DEVICE:
         return ferry_destination_take_device(d, e, error);
@@ -182,8 +183,8 @@ static gboolean take_event(FerryDestination *d, const FerryStreamEvent *e, GErro
     g_assert_not_reached();
 }
 
-/* The deadline for the next byte. One byte a second is silence, too. */
-static uint64_t silence_ends_ns(FerryDestination *d)
+/* One byte a second is silence, too. */
+uint64_t ferry_destination_silence_ends_ns(FerryDestination *d)
 {
     uint64_t bytes = ferry_channel_bytes_read(d->channel);
 
@@ -229,13 +230,21 @@ static gboolean take_close(FerryDestination *d, GError **error)
 
 gboolean ferry_destination_receive(FerryDestination *d, GError **error)
 {
-    gssize n =
-        ferry_channel_read(d->channel, d->buffer, sizeof d->buffer, silence_ends_ns(d), error);
-    if (n < 0) {
+    gboolean direct;
+    gssize n = 0;
+
+    if (!ferry_destination_read_direct(d, &n, &direct, error)) {
         return FALSE;
     }
+    if (direct) {
+        return TRUE;
+    }
     if (n == 0) {
-        return take_close(d, error);
+        n = ferry_channel_read(d->channel, d->buffer, sizeof d->buffer,
+                               ferry_destination_silence_ends_ns(d), error);
+    }
+    if (n <= 0) {
+        return n == 0 && take_close(d, error);
     }
     ferry_decoder_push(d->decoder, d->buffer, (size_t)n);
     return take_events(d, error);

@@ -155,6 +155,33 @@ uint8_t *ferry_ram_loader_claim_all(FerryRamLoader *l, unsigned block, const Fer
     return b->block.host;
 }
 
+unsigned ferry_ram_loader_claim_new(FerryRamLoader *l, unsigned block, uint64_t offset,
+                                    unsigned max, uint8_t **out_host)
+{
+    Listed *b = listed(l, block);
+    uint64_t first = offset >> l->page_bits;
+    unsigned n = 0;
+
+    while (n < max && first + n < b->written.n_bits && !is_set(&b->written, first + n)) {
+        set(&b->written, first + n++);
+    }
+    *out_host = b->block.host + offset;
+    return n;
+}
+
+void ferry_ram_loader_unclaim(FerryRamLoader *l, unsigned block, uint64_t offset, unsigned n,
+                              size_t bytes)
+{
+    Listed *b = listed(l, block);
+
+    if (n > 0) {
+        memset(b->block.host + offset, 0, bytes);
+        ferry_bitmap_reset(&b->written, offset >> l->page_bits, n);
+    }
+}
+
+void ferry_ram_loader_add_pages(FerryRamLoader *l, uint64_t n) { l->counts.normal_pages += n; }
+
 void ferry_ram_loader_zero(FerryRamLoader *l, unsigned block, uint64_t offset)
 {
     Listed *b = listed(l, block);

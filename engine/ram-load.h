@@ -43,6 +43,16 @@ uint8_t *ferry_ram_loader_claim(FerryRamLoader *loader, unsigned block, uint64_t
 /* The same for all @pages of a block, which begins there; counted as pages of main. */
 uint8_t *ferry_ram_loader_claim_all(FerryRamLoader *loader, unsigned block,
                                     const FerryBitmap *pages);
+/* As many pages from @offset on as hold nothing yet, at most @max, to be filled now: their number,
+ * and where the first one is. Main's thread. */
+unsigned ferry_ram_loader_claim_new(FerryRamLoader *loader, unsigned block, uint64_t offset,
+                                    unsigned max, uint8_t **out_host);
+/* @n pages were claimed so in vain, and the first @bytes of them written: they hold nothing again.
+ */
+void ferry_ram_loader_unclaim(FerryRamLoader *loader, unsigned block, uint64_t offset, unsigned n,
+                              size_t bytes);
+/* Counts pages that were put by hand. Main's thread. */
+void ferry_ram_loader_add_pages(FerryRamLoader *loader, uint64_t n);
 /* The page is all zero, whatever it was. */
 void ferry_ram_loader_zero(FerryRamLoader *loader, unsigned block, uint64_t offset);
 

@@ -73,6 +73,32 @@ uint64_t ferry_decoder_jump(FerryDecoder *d)
     return d->options.file_offset + d->base;
 }
 
+gboolean ferry_decoder_page_place(const FerryDecoder *d, FerryPagePlace *out)
+{
+    gboolean inside = d->place == PLACE_PAGE && d->page_type == FERRY_STREAM_PAGE;
+
+    if (d->pos < d->n || d->block_length == 0 ||
+        !(inside || (d->place == PLACE_RECORD && d->carried == 0))) {
+        return FALSE;
+    }
+    *out = (FerryPagePlace){.block = d->block,
+                            .offset = d->page_offset,
+                            .inside = inside,
+                            .begun = d->carry,
+                            .n_begun = inside ? d->carried : 0};
+    return TRUE;
+}
+
+void ferry_decoder_skip_pages(FerryDecoder *d, uint64_t bytes, uint64_t offset)
+{
+    g_assert(offset < d->block_length && d->pos == d->n);
+    d->base += d->pos + bytes;
+    d->in = NULL;
+    d->n = d->pos = d->carried = 0;
+    d->page_offset = offset;
+    d->place = PLACE_RECORD;
+}
+
 uint64_t ferry_decoder_offset(const FerryDecoder *d) { return d->base + d->pos; }
 
 const uint8_t *ferry_decoder_gather(FerryDecoder *d, size_t k)

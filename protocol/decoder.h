@@ -109,6 +109,20 @@ gboolean ferry_decoder_finish(FerryDecoder *decoder, GError **error);
 /* After a RAM_BLOCK event with is_mapped: where in the file the stream goes on. Throw away what is
  * left of the push and push from there; until then a step answers MORE. */
 uint64_t ferry_decoder_jump(FerryDecoder *decoder);
+/* For a caller that reads pages straight to where they belong. TRUE when everything pushed is
+ * consumed, and the stream is inside a PAGE record or at the beginning of a record. */
+typedef struct {
+    unsigned block;
+    uint64_t offset; /* of the page it is inside; or of the last one */
+    gboolean inside;
+    const uint8_t *begun; /* inside: the bytes of the page that were pushed */
+    size_t n_begun;
+} FerryPagePlace;
+gboolean ferry_decoder_page_place(const FerryDecoder *decoder, FerryPagePlace *out_place);
+/* The caller took @bytes more of the stream without pushing them: the rest of the page, if it was
+ * inside one, and whole PAGE records with CONTINUE behind it, the last one of the page at @offset.
+ * A record must begin now. */
+void ferry_decoder_skip_pages(FerryDecoder *decoder, uint64_t bytes, uint64_t offset);
 /* Bytes taken so far from what was pushed. */
 uint64_t ferry_decoder_offset(const FerryDecoder *decoder);
 void ferry_decoder_free(FerryDecoder *decoder);

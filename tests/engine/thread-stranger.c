@@ -16,7 +16,8 @@
 #define PATIENCE_NS (60000 * MS) /* for what must happen; reached only by a failure */
 #define RAM_ID 3
 #define PAGE 4096u
-#define BLOCK_BYTES (64 * PAGE)
+#define BLOCK_PAGES 256u
+#define BLOCK_BYTES (BLOCK_PAGES * PAGE)
 #define CHANNELS 2u
 
 /* A destination on a thread of its own, and the source played by hand. */
@@ -88,6 +89,8 @@ static const FerryStrangerOps ops = {
     .discard = on_discard,
 };
 
+static size_t room = 1 << 20; /* between the ends */
+
 static void *run(void *data)
 {
     Rig *r = data;
@@ -107,7 +110,7 @@ static void begin(Rig *r, FerryDestinationOptions options, unsigned channels, co
     r->guest = ferry_guest_new_stranger(&ops, r);
     r->interrupt = ferry_interrupt_new(NULL);
     g_strlcpy(r->refuse, refuse ? refuse : "", sizeof r->refuse);
-    ferry_channel_pair(1 << 20, r->interrupt, &ours, &r->peer);
+    ferry_channel_pair(room, r->interrupt, &ours, &r->peer);
     for (unsigned i = 0; i < channels; i++) {
         ferry_channel_pair(1 << 20, r->interrupt, &others[i], &r->channels[i]);
     }
@@ -314,7 +317,7 @@ static void expect_error(Rig *r, const char *why)
            r->error ? r->error->message : "success");
 }
 
-#define HEARD "machine:virt-9.9 block:strange:262144 list cpu:10 globalstate:23 "
+#define HEARD "machine:virt-9.9 block:strange:1048576 list cpu:10 globalstate:23 "
 
 static void a_stock_source_is_told_when_all_is_kept(void)
 {
@@ -387,7 +390,7 @@ static void a_cut_stream_is_discarded(void)
     ferry_channel_shutdown_write(r.peer, NULL);
     expect_refused(&r);
     expect_error(&r, "description");
-    expect_diary(&r, "machine:virt-9.9 block:strange:262144 list discard ");
+    expect_diary(&r, "machine:virt-9.9 block:strange:1048576 list discard ");
     end(&r);
 }
 
@@ -554,10 +557,10 @@ static void a_channel_that_fails_ends_main(void)
     add_beginning(&r, TRUE, FALSE);
     sync_channels(&r);
     flush(&r);
-    send_packet(&r, 1, 64, 1, FALSE); /* behind the last page */
+    send_packet(&r, 1, BLOCK_PAGES, 1, FALSE); /* behind the last page */
     expect_refused(&r);
     expect_error(&r, "multifd channel 1 (pair");
-    expect_error(&r, "at 0x40000, but it has 0x40000 bytes");
+    expect_error(&r, "at 0x100000, but it has 0x100000 bytes");
     end(&r);
 }
 
@@ -640,6 +643,115 @@ static void a_byte_now_and_then_is_silence(void)
     end(&r);
 }
 
+static void add_record(Rig *r, uint8_t *expected, unsigned page, int fill, gboolean named)
+{
+    uint8_t bytes[FERRY_RAM_HEADER_MAX];
+    FerryRamHeader h = {.offset = (uint64_t)page * PAGE,
+                        .flags = fill ? FERRY_RAM_PAGE : FERRY_RAM_ZERO,
+                        .idstr = "strange"};
+
+    h.flags |= named ? 0 : FERRY_RAM_CONTINUE;
+    memset(expected + (size_t)page * PAGE, fill, PAGE);
+    add(r, bytes, ferry_ram_header_encode(&h, bytes));
+    if (fill) {
+        add(r, expected + (size_t)page * PAGE, PAGE);
+    }
+}
+
+/* Runs of pages, of zero pages, pages again, section after section. */
+static unsigned add_anything(Rig *r, GRand *random, uint8_t *expected)
+{
+    unsigned normal = 0;
+
+    for (unsigned section = 0; section < 6; section++) {
+        add_section(r, FERRY_SECTION_PART, RAM_ID, NULL);
+        for (unsigned part = (unsigned)g_rand_int_range(random, 0, 8); part > 0; part--) {
+            unsigned page = (unsigned)g_rand_int_range(random, 0, BLOCK_PAGES);
+            unsigned n = (unsigned)g_rand_int_range(random, 1, 140), step = 1;
+            int fill = g_rand_int_range(random, 0, 4) ? g_rand_int_range(random, 1, 256) : 0;
+            step += g_rand_int_range(random, 0, 10) == 0;
+            for (; n > 0 && page < BLOCK_PAGES; n--, page += step) {
+                add_record(r, expected, page, fill,
+                           normal == 0 || g_rand_int_range(random, 0, 60) == 0);
+                normal += fill > 0;
+            }
+        }
+        add_section_end(r, FALSE);
+        add_ping(r, section);
+    }
+    return normal;
+}
+
+static void flush_in_pieces(Rig *r, GRand *random)
+{
+    for (guint done = 0; done < r->out->len;) {
+        guint n = (guint)g_rand_int_range(random, 1, 1 << g_rand_int_range(random, 1, 18));
+        n = MIN(n, r->out->len - done);
+        (void)ferry_channel_write_all(r->peer, r->out->data + done, n, PATIENCE_NS, NULL);
+        done += n;
+    }
+    g_byte_array_set_size(r->out, 0);
+}
+
+/* Pages in a row are read to their places before it is known that they are pages. */
+static void ram_is_what_the_records_say(unsigned seeds)
+{
+    for (unsigned seed = 0; seed < seeds; seed++) {
+        g_autoptr(GRand) random = g_rand_new_with_seed(seed);
+        g_autofree uint8_t *expected = g_malloc0(BLOCK_BYTES);
+        FerryProgress p;
+        unsigned normal;
+        Rig r;
+        room = (size_t)1 << g_rand_int_range(random, 8, 20);
+        begin(&r, (FerryDestinationOptions){0}, 0, NULL);
+        add_beginning(&r, TRUE, FALSE);
+        normal = add_anything(&r, random, expected);
+        add_section(&r, FERRY_SECTION_END, RAM_ID, NULL);
+        add_section_end(&r, FALSE);
+        add_end(&r);
+        flush_in_pieces(&r, random);
+        for (unsigned section = 0; section < 6; section++) {
+            expect_said(&r, FERRY_RETURN_PONG, section);
+        }
+        expect_said(&r, FERRY_RETURN_SHUT, 0);
+        join(&r);
+        EXPECT(r.ok, "seed %u: %s", seed, r.error ? r.error->message : "");
+        EXPECT(memcmp(r.memory, expected, BLOCK_BYTES) == 0, "seed %u", seed);
+        ferry_destination_get_progress(r.destination, &p);
+        EXPECT(p.normal_pages == normal, "seed %u: %u of %u", seed, (unsigned)p.normal_pages,
+               normal);
+        end(&r);
+    }
+    room = 1 << 20;
+}
+
+/* Wherever it is cut inside a row of pages, it is refused as cut there. */
+static void a_row_of_pages_that_is_cut_is_refused(void)
+{
+    for (unsigned cut = 1; cut < 40; cut += 3) {
+        g_autofree uint8_t *expected = g_malloc0(BLOCK_BYTES);
+        Rig r;
+        begin(&r, (FerryDestinationOptions){0}, 0, NULL);
+        add_beginning(&r, TRUE, FALSE);
+        add_section(&r, FERRY_SECTION_PART, RAM_ID, NULL);
+        for (unsigned page = 0; page < 100; page++) {
+            add_record(&r, expected, page, 1, page == 0);
+        }
+        g_byte_array_set_size(r.out, r.out->len - cut * 333);
+        g_autofree char *where =
+            g_strdup_printf("byte %u: the stream ended inside a ram section", r.out->len);
+        for (guint done = 0, n; done < r.out->len; done += n) { /* so that it begins early */
+            n = MIN(30000, r.out->len - done);
+            (void)ferry_channel_write_all(r.peer, r.out->data + done, n, PATIENCE_NS, NULL);
+            g_usleep(100);
+        }
+        ferry_channel_shutdown_write(r.peer, NULL);
+        expect_refused(&r);
+        expect_error(&r, where);
+        end(&r);
+    }
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -658,6 +770,8 @@ int main(void)
     an_end_without_a_barrier_is_refused();
     a_cancel_ends_a_barrier();
     a_byte_now_and_then_is_silence();
+    ram_is_what_the_records_say(80);
+    a_row_of_pages_that_is_cut_is_refused();
     printf("%u failures\n", failures);
     return failures != 0;
 }
