@@ -32,8 +32,8 @@ def receive(directory):
 
 @pytest.fixture
 def refuses(receive):
-    """refuses(BYTES, WORDS): the answer comes while the connection stays open, by name, with SHUT(1)
-    if the return path was opened; ends=True: the stream ends behind its bytes."""
+    """refuses(BYTES, WORDS): the answer comes while the connection stays open, by name, and with
+    SHUT(1) if the return path was opened; ends=True: the stream ends behind its bytes."""
 
     def check(data, words, *options, opened=True, ends=False, declared=declared_bytes()):
         receiver = receive(*options)

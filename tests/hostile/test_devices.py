@@ -1,8 +1,12 @@
 """Device state, its description, and commands."""
+import os
+import re
+from pathlib import Path
+
 import pytest
 
 import wire
-from receiver import Peer, check_received
+from receiver import Peer, check_received, check_refused, declared_bytes
 from wire import (DEVICES, GLOBALSTATE, OPEN, Stream, command, describe, devices, eof, footer, full,
                   long_header, ping)
 
@@ -41,7 +45,6 @@ def test_m48_section_without_end(refuses, body, words):
 
 @pytest.mark.parametrize("early", [False, True], ids=["after-ram", "early"])
 def test_m48_endless_section_is_refused_at_the_cap(receive, early):
-    from receiver import check_refused, declared_bytes
     receiver = receive()
     begin = (BEFORE if early else ENDED) + long_header(wire.FULL, 40, "blob", 0, 1)
     peer = Peer(receiver.uri, begin)
@@ -149,12 +152,7 @@ def test_m55_switchover_ack_only_when_asked_for(receive):
 
 # What two Ferrys say to each other, said by somebody who has not earned it.
 
-FERRY = 0xfe770000
-
-
 def ferry_words():
-    from pathlib import Path
-    import re
     header = (Path(__file__).parent / "../../protocol/extension.h").read_text(encoding="utf-8")
     return {k: int(v, 16) for k, v in re.findall(r"FERRY_PING_(\w+) = (0x[0-9a-fA-F]+)", header)}
 
@@ -172,7 +170,6 @@ def test_second_greeting(refuses):
 
 def test_abort_after_everything_is_loaded(receive):
     """The source took its guest back: nothing is kept here."""
-    from receiver import check_refused, declared_bytes
     words = ferry_words()
     receiver = receive()
     peer = Peer(receiver.uri, bytes(Stream(commands=OPEN + ping(words["HELLO"]))))
@@ -183,7 +180,6 @@ def test_abort_after_everything_is_loaded(receive):
 
 def test_silence_after_everything_is_loaded_is_in_doubt(receive):
     """A Ferry that was told LOADED may have released its guest: both copies are kept."""
-    import os
     words = ferry_words()
     receiver = receive("--timeout", "1s")
     peer = Peer(receiver.uri, bytes(Stream(commands=OPEN + ping(words["HELLO"]))))

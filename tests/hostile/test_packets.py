@@ -1,4 +1,5 @@
 """Multifd packets: their headers, their payloads, and the barriers between them."""
+import os
 import threading
 import zlib
 
@@ -33,8 +34,8 @@ class Set:
 
 @pytest.fixture
 def refuses_packet(receive):
-    """refuses_packet(BYTES, WORDS): on channel 1, behind the first barrier, while both channels stay
-    open and main waits."""
+    """refuses_packet(BYTES, WORDS): on channel 1, behind the first barrier, while both channels
+    stay open and main waits."""
 
     def check(data, words, *options, method="none", ends=False):
         peers = Set(receive, MAIN, sync() * 3, sync() + data, options=(
@@ -127,7 +128,6 @@ def test_m37_zero_page_offsets(refuses_packet):
 
 def test_m37_refused_before_the_first_byte_is_written(receive, directory):
     """The good page in front of the bad one has not reached memory: its file still has holes."""
-    import os
     ram = os.path.join(directory, "ram")
     os.mkdir(ram)
     peers = Set(receive, MAIN, sync(), sync() + packet([0, 64 * PAGE],
@@ -242,7 +242,6 @@ def test_m42_output_that_does_not_fit_its_pages(refuses_packet, method, bad):
 
 def test_m42_output_never_leaves_the_pages(receive, directory):
     """The pages beside the packet's keep what they had."""
-    import os
     ram = os.path.join(directory, "ram")
     os.mkdir(ram)
     bomb = packet([PAGE, 3 * PAGE], payload=ZlibStream()(b"x" * (4 * PAGE)), flags=ZLIB)
@@ -315,7 +314,7 @@ def test_m44_barrier_that_never_completes(receive, main, channels, words):
 
 
 def test_m44_sync_without_flush(receive):
-    """The channels stand at a barrier that main never reaches: their pages are not lost in silence."""
+    """Channels stand at a barrier that main never reaches: their pages are not lost in silence."""
     main = bytes(Stream(start=START_PER_ROUND, rounds=wire.part(), end=wire.end()))
     data = sync() * 2 + one() + sync()
     peers = Set(receive, main, data, data, options=("--timeout", "1s"))

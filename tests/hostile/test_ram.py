@@ -1,9 +1,11 @@
 """The ram section: the block list and the records of pages."""
 import os
+import threading
 
 import pytest
 
 import wire
+from receiver import Peer, check_refused
 from wire import CONTINUE, PAGE, RAW, ZERO, Stream, be64, block_list, content, page, record, zero
 
 BEFORE = Stream().before("start")
@@ -124,7 +126,7 @@ def test_m21_offset_plus_size_wraps(refuses, offset):
     (IN_PART + page(0, content(0)), "continues a block, but none was named"),
     (IN_PART + zero(0), "continues a block, but none was named"),
     (BEFORE + wire.start(block_list(), page(0, content(0))), "none was named"),
-    (IN_PART + page(0, content(0), "gone") + page(0, content(0)), "block 'gone' is not in the list"),
+    (IN_PART + page(0, content(0), "gone") + page(0, content(0)), "'gone' is not in the list"),
 ], ids=["page", "zero", "after-list", "after-failed-name"])
 def test_m22_continue_without_a_block(refuses, stream, words):
     refuses(stream, words)
@@ -218,8 +220,6 @@ def test_m23_flags(refuses, flags):
 
 def test_m26_endless_pages_end_at_the_time_limit(receive):
     """A page again and again is what a busy guest looks like: only time tells."""
-    import threading
-    from receiver import Peer, check_refused
     receiver = receive("--max-time", "1s")
     peer = Peer(receiver.uri, NAMED)
     noise = record(ZERO, 3 * PAGE, None, b"\0") * 10000 + page(2 * PAGE, content(2)) * 100
@@ -244,8 +244,6 @@ def test_m26_endless_pages_end_at_the_time_limit(receive):
                                    wire.command(11) * 1000],
                          ids=["empty-sections", "pings", "open", "switchover-start"])
 def test_m27_flood_that_brings_nothing(receive, noise):
-    import threading
-    from receiver import Peer, check_refused
     receiver = receive()
     peer = Peer(receiver.uri, OPENED)
 
@@ -266,7 +264,6 @@ def test_m27_flood_that_brings_nothing(receive, noise):
 
 def test_m27_pings_whose_answers_are_not_read(receive):
     """No queue grows here: the answers stand in the socket, and their deadline ends it."""
-    from receiver import Peer, check_refused
     receiver = receive("--timeout", "1s")
     peer = Peer(receiver.uri, OPENED)
     peer.socket.settimeout(60)
@@ -276,7 +273,6 @@ def test_m27_pings_whose_answers_are_not_read(receive):
 
 
 def test_m27_flush_flood_without_multifd(receive):
-    from receiver import Peer, check_refused
     receiver = receive("--max-time", "1s")
     peer = Peer(receiver.uri, IN_PART)
     try:

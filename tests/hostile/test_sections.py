@@ -9,16 +9,17 @@ BEFORE = Stream().before("start")
 OPENED = Stream().before("rounds")
 ENDED = Stream().before("devices")
 DONE = Stream().before("eof")
+PLACES = {"before-ram": BEFORE, "in-ram": OPENED, "after-ram": ENDED}
 
 
 @pytest.mark.parametrize("kind", [0x09, 0x0a, 0x40, 0x7d, 0x7f, 0x80, 0xff])
-@pytest.mark.parametrize("place", [BEFORE, OPENED, ENDED], ids=["before-ram", "in-ram", "after-ram"])
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_m08_unknown_section_type(refuses, place, kind):
     refuses(place + bytes([kind]) + bytes(64), f"unknown section type 0x{kind:02x}")
 
 
 @pytest.mark.parametrize("kind", [0x05, 0x06, 0x7e])
-@pytest.mark.parametrize("place", [BEFORE, OPENED, ENDED], ids=["before-ram", "in-ram", "after-ram"])
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_m08_type_that_stands_elsewhere(refuses, place, kind):
     refuses(place + bytes([kind]) + bytes(64), f"0x{kind:02x} where a section must begin")
 

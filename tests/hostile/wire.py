@@ -313,6 +313,37 @@ GOOD_RAM = memory({("pc.ram", 0): content(0), ("pc.ram", PAGE): content(7),
                    ("pc.ram", 3 * PAGE): content(3)})
 
 
+# The same guest in a file, its pages at fixed places (mapped-ram).
+
+def mapped_header(bitmap_offset, pages_offset, version=1, page_size=PAGE):
+    return be32(version) + be64(page_size) + be64(bitmap_offset) + be64(pages_offset)
+
+
+def mapped_file(ram=None, head=None, bitmap=lambda words: words, tail=None, **lies):
+    """The bytes of a snapshot of @ram (block -> content). @bitmap changes each block's bitmap; a
+    lie replaces a field of the first block's header, or is added to it if it is callable."""
+    ram = GOOD_RAM if ram is None else ram
+    head = (header() + configuration(MACHINE, capabilities("mapped-ram"))) if head is None else head
+    out = bytearray(head + long_header(START, RAM_ID, "ram", 0, 4) +
+                    be64(sum(map(len, ram.values())) | MEM_SIZE))
+    for idstr, content_ in ram.items():
+        out += name(idstr) + be64(len(content_))
+        pages = len(content_) // PAGE
+        fields = {"bitmap_offset": len(out) + 28}
+        words = bytearray((pages + 63) // 64 * 8)
+        for i in range(pages):
+            if content_[i * PAGE:(i + 1) * PAGE].strip(b"\0"):
+                words[i // 8] |= 1 << i % 8
+        fields["pages_offset"] = -(-(fields["bitmap_offset"] + len(words)) // PAGE) * PAGE
+        pages_offset = fields["pages_offset"]
+        for key, lie in lies.items():
+            fields[key] = lie(fields[key]) if callable(lie) else lie
+        lies = {}
+        out += mapped_header(**fields) + bitmap(bytes(words))
+        out = out.ljust(pages_offset, b"\0") + content_
+    return bytes(out) + (eos() + footer() + end() + devices() + eof() if tail is None else tail)
+
+
 # What a destination says back.
 
 SHUT, PONG, REQ_PAGES_ID, REQ_PAGES, RECV_BITMAP, RESUME_ACK, SWITCHOVER_ACK = range(1, 8)
