@@ -54,6 +54,9 @@ static gboolean pay_back(FerrySource *s, uint64_t begin_ns, uint64_t written, GE
         uint64_t limit = s->current.max_bandwidth, now = ferry_now_ns();
         uint64_t until = limit ? begin_ns + ferry_scale(written, 1000000000, limit) : now;
         if (now >= until || g_atomic_int_get(&s->owner) == OWNER_CANCELLED) {
+            /* What may go because of the waiting has gone. */
+            ferry_channel_ratelimit_set(s->channel, 0);
+            ferry_source_look_at_limits(s);
             return TRUE;
         }
         until = MIN(until, now + LIMITS_INTERVAL_NS);
