@@ -101,12 +101,17 @@ static void dropped(void *self, const char *peer, const GError *why)
 static char *missing(const Gather *g)
 {
     GString *text = g_string_new(g->got.main ? "" : "main");
-    const char *before = g->got.main ? "multifd channels " : " and multifd channels ";
+    unsigned n = 1 + g->got.n_multifd - g->kept - (g->got.main == NULL);
+
+    if (n > 0) {
+        g_string_append_printf(text, "%smultifd channel%s", g->got.main ? "" : " and ",
+                               n > 1 ? "s" : "");
+    }
 
     for (unsigned i = 0; i < g->got.n_multifd; i++) {
         if (g->got.multifd[i] == NULL) {
-            g_string_append_printf(text, "%s%u", before, i);
-            before = ", ";
+            g_string_append_printf(text, "%s %u", n > 0 ? "" : ",", i);
+            n = 0;
         }
     }
     return g_string_free(text, FALSE);
