@@ -98,6 +98,24 @@ def test_without_a_return_path(vm, directory, kept, pair, method):
 
 
 @pytest.mark.parametrize("pair", cases.PAIRS, ids=cases.spelled)
+@pytest.mark.parametrize("method", [qemu.PLAIN, qemu.multifd("none", 2)], ids=cases.spelled)
+def test_memory_that_was_used_before(vm, directory, kept, pair, method):
+    """Zero pages are told in a way that makes every version clear what lies there."""
+    machine = cases.machine_of(*pair)
+    snapshot = kept(pair[0], machine, "kvm")
+    with open(f"{directory}/used", "wb") as f:
+        f.write(b"\xff" * (32 * qemu.MIB))
+    destination = vm("destination", pair[1], "-machine", "memory-backend=pc.ram", "-object",
+                     f"memory-backend-file,id=pc.ram,size=32M,share=on,mem-path={directory}/used",
+                     machine=machine, incoming="defer", paused=True)
+    ferry.send(directory, snapshot.path, destination, method, words=told("version", destination))
+    ferry.same_ram(snapshot.hashes, destination)
+    destination.qmp("cont")
+    destination.prints_on()
+    qemu.goes_on(snapshot, destination)
+
+
+@pytest.mark.parametrize("pair", cases.PAIRS, ids=cases.spelled)
 @pytest.mark.parametrize("start", ["keep", "running", "paused"])
 def test_start_says_whether_the_guest_runs(vm, directory, kept, pair, start):
     machine = cases.machine_of(*pair)
