@@ -11,7 +11,7 @@
 
 G_BEGIN_DECLS
 
-#define FERRY_DESTINATION_READ (256u << 10) /* stays in the cache between the kernel and us */
+#define FERRY_DESTINATION_READ (1u << 20) /* fewer waits: half the CPU time of 256 KiB */
 
 typedef enum { RECEIVING, LOADED, OWNER, ABORTED, UNSURE } FerryDestinationState;
 typedef enum { BARRIER_UNKNOWN, BARRIER_AT_FLUSH, BARRIER_AT_SECTIONS } FerryBarriers;
