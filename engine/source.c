@@ -145,25 +145,34 @@ static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
     return TRUE;
 }
 
+/* Also now and then where there is always room: pages on other channels leave main silent, and the
+ * destination must hear that we are alive. */
+static gboolean make_room(FerrySource *s, uint64_t *section_ns, uint64_t longest, GError **error)
+{
+    if (ferry_now_ns() - *section_ns > longest) {
+        if (!s->paused && !ferry_ram_sender_end_section(s->sender, FALSE, error)) {
+            return FALSE;
+        }
+        *section_ns = ferry_now_ns();
+    }
+    return ferry_source_flush(s, error) &&
+           (ferry_ram_sender_is_in_background(s->sender) ? between(s, error)
+                                                         : ferry_source_listen(s, 0, error));
+}
+
 /* FERRY_ACTION_SEND. The order keeps pages: protect, then forget, then read (here or later). While
  * the guest is paused nothing can be written, so nothing needs protection. */
 static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *section_ns,
                            GError **error)
 {
     FerryBitmap *pending = ferry_precopy_pending(s->machine, b->block);
+    uint64_t longest = ferry_ram_sender_has_dear_sections(s->sender) ? DEAR_SECTION_NS : SECTION_NS;
+    gboolean due =
+        ferry_ram_sender_is_in_background(s->sender) && ferry_now_ns() - *section_ns > longest;
 
-    if (!ferry_ram_sender_has_room(s->sender, b->n_pages)) {
-        uint64_t longest =
-            ferry_ram_sender_has_dear_sections(s->sender) ? DEAR_SECTION_NS : SECTION_NS;
-        if (!s->paused && ferry_now_ns() - *section_ns > longest) {
-            if (!ferry_ram_sender_end_section(s->sender, FALSE, error)) {
-                return FALSE;
-            }
-            *section_ns = ferry_now_ns();
-        }
-        if (!ferry_source_flush(s, error) || !ferry_source_listen(s, 0, error)) {
-            return FALSE;
-        }
+    if ((due || !ferry_ram_sender_has_room(s->sender, b->n_pages)) &&
+        !make_room(s, section_ns, longest, error)) {
+        return FALSE;
     }
     if (!s->paused) {
         if (!ferry_dirty_log_clear(s->log, b->block, b->first_page, b->n_pages, pending, error)) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "engine/guest-private.h"
+#include "protocol/multifd.h"
 #include "tests/fakes/counting-guest.h"
 #include "tests/fakes/expect.h"
 
@@ -327,6 +328,72 @@ static void doubt_can_be_resolved(void)
     }
 }
 
+/* Where the sender of a multifd migration connects to. */
+typedef struct {
+    FerryChannel *ours[2], *theirs[2];
+    unsigned n;
+    Run run;
+} Door;
+
+static FerryChannel *enter(void *self, GError **error)
+{
+    Door *door = self;
+
+    (void)error;
+    return g_steal_pointer(&door->ours[door->n++]);
+}
+
+static void *receive_behind_hellos(void *data)
+{
+    Door *door = data;
+    uint8_t hello[FERRY_MULTIFD_HELLO_SIZE];
+
+    for (unsigned i = 0; i < 2; i++) {
+        (void)ferry_channel_read_all(door->theirs[i], hello, sizeof hello, FERRY_NO_DEADLINE, NULL);
+    }
+    return receive(&door->run);
+}
+
+/* All pages travel on channels that always have room for more, for twice as long as main may be
+ * silent. */
+static void pages_elsewhere_are_no_silence(void)
+{
+    const uint64_t mib = 1 << 20, pages = 96 * mib / FERRY_PAGE_SIZE;
+    Door door = {
+        .run = {.from = counting_guest_new(pages, 1, 1),
+                .to = counting_guest_new(pages, 1, 2),
+                .from_interrupt = ferry_interrupt_new(NULL),
+                .to_interrupt = ferry_interrupt_new(NULL)}
+    };
+    Run *r = &door.run;
+    FerrySourceOptions from = {.io_timeout_ns = 1200 * MS,
+                               .zero_pages = FERRY_ZERO_PAGES_NONE,
+                               .multifd_channels = 2,
+                               .connect = enter,
+                               .connect_self = &door};
+    FerryDestinationOptions to = {
+        .io_timeout_ns = 1500 * MS, .multifd = door.theirs, .n_multifd = 2};
+    FerryLimits limits = quick();
+    FerryChannel *a, *b;
+    pthread_t thread;
+
+    ferry_channel_pair(64 << 10, NULL, &a, &b);
+    for (unsigned i = 0; i < 2; i++) {
+        ferry_channel_pair(1 << 20, NULL, &door.ours[i], &door.theirs[i]);
+        door.ours[i] = ferry_channel_ratelimit(door.ours[i], 16 * mib, r->from_interrupt);
+    }
+    r->source =
+        ferry_source_new(counting_guest_describe(r->from), a, r->from_interrupt, &from, &limits);
+    r->destination = ferry_destination_new(counting_guest_describe(r->to), b, r->to_interrupt, &to);
+    counting_guest_run(r->from);
+    g_assert(pthread_create(&thread, NULL, receive_behind_hellos, &door) == 0);
+    r->sent = ferry_source_run(r->source, &r->from_error);
+    ferry_source_free(g_steal_pointer(&r->source));
+    pthread_join(thread, NULL);
+    EXPECT(r->sent && r->received, "%s / %s", text(r->from_error), text(r->to_error));
+    finish(r);
+}
+
 int main(int argc, char **argv)
 {
     unsigned positions = argc > 1 ? (unsigned)atoi(argv[1]) : 20;
@@ -344,6 +411,7 @@ int main(int argc, char **argv)
     a_paused_guest_stays_paused();
     a_last_word_before_hanging_up_counts(positions);
     doubt_can_be_resolved();
+    pages_elsewhere_are_no_silence();
     cancel_ends_and_the_guest_runs_on(positions);
     measure(&forth, &back);
     handover_bytes_one_by_one(back);
