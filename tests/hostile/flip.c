@@ -94,8 +94,10 @@ static void flip_everywhere(const Streams *s)
 
     receive_all(&input, &right);
     g_assert(right.ok);
-    flip_all(s, &input, s->main, kinds, right.ram);
-    for (unsigned i = 0; i < s->n_channels; i++) {
+    if (s->method == FERRY_MULTIFD_NONE) { /* the others' main and second channel are the same */
+        flip_all(s, &input, s->main, kinds, right.ram);
+    }
+    for (unsigned i = 0; i < (s->method == FERRY_MULTIFD_NONE ? s->n_channels : 1); i++) {
         g_autofree uint8_t *of_channel = map_channel(s->channels[i]);
         flip_all(s, &input, s->channels[i], of_channel, right.ram);
     }
