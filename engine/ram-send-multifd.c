@@ -10,7 +10,7 @@ typedef struct {
     FerryRamSender base;
     FerryMultifdSend *send;
     FerryMultifdJob job;      /* being filled */
-    gboolean since_a_barrier; /* pages were handed over */
+    gboolean since_a_barrier; /* pages were handed over, or stand on main */
 } Multifd;
 
 static Multifd *of(FerryRamSender *s) { return (Multifd *)s; }
@@ -65,7 +65,6 @@ static gboolean collect(Multifd *m, unsigned block, uint64_t page, gboolean stab
     job->stable = stable;
     job->find_zero = zeros_in_packets(&m->base);
     job->pages[job->n++] = page;
-    m->since_a_barrier = TRUE;
     return TRUE;
 }
 
@@ -103,6 +102,7 @@ static gboolean multifd_pages(FerryRamSender *s, unsigned block, uint64_t first,
     if (zeros_on_main || !s->setup.dialect->flush_per_round) {
         ferry_ram_sender_need_section(s, last);
     }
+    of(s)->since_a_barrier = TRUE;
     for (uint64_t page = first; page < first + n; page++) {
         if (zeros_on_main && ferry_ram_sender_is_zero(s, host + page * FERRY_PAGE_SIZE)) {
             ferry_ram_sender_add_zero(s, block, page);

@@ -196,6 +196,30 @@ static void arrives(const Case *c)
           "nothing was compressed");
 }
 
+/* What stands on main alone must not be overtaken by what a channel brings in the next round. */
+static void zero_pages_alone_are_a_round(void)
+{
+    Case c = {2, FERRY_MULTIFD_NONE, FERRY_ZERO_PAGES_LEGACY, TRUE, TRUE, FALSE};
+    g_autofree Rig *r = g_new0(Rig, 1);
+    g_autoptr(GError) error = NULL;
+
+    memset(from, 0, sizeof from);
+    rig_up(r, &c);
+    gboolean ok =
+        ferry_ram_sender_connect(r->sender, &error) && ferry_ram_sender_start(r->sender, &error);
+    for (unsigned round = 0; ok && round < 4; round++) {
+        memset(from[0], round % 2, 4096);
+        ok = ferry_ram_sender_pages(r->sender, 0, 0, 1, round == 3, &error) &&
+             ferry_ram_sender_end_round(r->sender, round == 3, &error) &&
+             ferry_ram_sender_end_section(r->sender, round == 3, &error) &&
+             ferry_ram_sender_drain(r->sender, &error);
+    }
+    check(ok, "%s", error ? error->message : "");
+    rig_down(r);
+    check(!r->peer.failure[0], "%s", r->peer.failure);
+    check(memcmp(from, to, sizeof from) == 0, "memory differs");
+}
+
 static void a_channel_fails(FerryMultifdMethod method)
 {
     Case c = {2, method, FERRY_ZERO_PAGES_NONE, TRUE, TRUE, FALSE};
@@ -302,6 +326,7 @@ int main(void)
         Case c = {2, FERRY_MULTIFD_NONE, (FerryZeroPages)(i % 3), i % 2 != 0, i > 3, i % 2 == 0};
         arrives(&c);
     }
+    zero_pages_alone_are_a_round();
     a_connection_fails();
     a_cancel_ends_it(FALSE);
     a_cancel_ends_it(TRUE);
