@@ -55,6 +55,29 @@ typedef struct {
     Diary diary;
 } Side;
 
+/* How pages travel; both sides are told. NULL: plainly. */
+static const struct {
+    const char *capability, *compression, *detection;
+} * way,
+    ways[] = {
+        {"multifd",  "none", "multifd"},
+        {"multifd",  "zlib", "legacy" },
+        {"multifd",  "zstd", "none"   },
+        {"xbzrle",   "none", "multifd"},
+        {"compress", "none", "legacy" },
+};
+
+static void choose_way(FerryMigration *migration)
+{
+    EXPECT(ferry_migration_set_capability(migration, way->capability, TRUE, NULL) &&
+               ferry_migration_set_parameter(migration, "multifd-compression", 0, way->compression,
+                                             NULL) &&
+               ferry_migration_set_parameter(migration, "zero-page-detection", 0, way->detection,
+                                             NULL) &&
+               ferry_migration_set_parameter(migration, "multifd-channels", 3, NULL, NULL),
+           "%s", way->capability);
+}
+
 static void side_init(Side *s, uint64_t seed, unsigned rate)
 {
     s->guest = counting_guest_new(PAGES, rate, seed);
@@ -63,6 +86,9 @@ static void side_init(Side *s, uint64_t seed, unsigned rate)
     s->diary.passes = 0;
     s->diary.guest = s->guest;
     s->migration = ferry_migration_new(counting_guest_describe(s->guest), &listener, &s->diary);
+    if (way != NULL) {
+        choose_way(s->migration);
+    }
 }
 
 static void side_clear(Side *s)
@@ -511,6 +537,13 @@ static void run_all(void)
     test_waits_before_the_switchover();
     test_a_file_keeps_the_guest_here();
     test_free_cancels();
+    for (way = ways; way < ways + G_N_ELEMENTS(ways); way++) {
+        test_moves(uri);
+        test_cancel_while(FERRY_STATUS_ACTIVE);
+        test_cancel_while(FERRY_STATUS_PRE_SWITCHOVER);
+        test_free_cancels();
+    }
+    way = NULL;
 }
 
 int main(void)
