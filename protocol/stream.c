@@ -2,7 +2,11 @@
 #include <string.h>
 #include "protocol/wire.h"
 
-G_DEFINE_QUARK(ferry - protocol - error - quark, ferry_protocol_error)
+/* Not G_DEFINE_QUARK: its static variable is a data race between two threads' first errors. */
+GQuark ferry_protocol_error_quark(void)
+{
+    return g_quark_from_static_string("ferry-protocol-error-quark");
+}
 
 size_t ferry_stream_header_encode(uint8_t out[static FERRY_STREAM_HEADER_SIZE])
 {
