@@ -128,10 +128,12 @@ gboolean ferry_source_listen(FerrySource *s, uint64_t deadline_ns, GError **erro
         while ((decoded = ferry_return_decoder_step(&s->peer.decoder, &rest, &left, &message,
                                                     error)) == FERRY_RETURN_DONE) {
             if (!take_message(s, &message, error)) {
+                s->peer.broke = TRUE;
                 return FALSE;
             }
         }
         if (decoded == FERRY_RETURN_BAD) {
+            s->peer.broke = TRUE;
             return FALSE;
         }
         deadline_ns = 0; /* something came: take what else is there, then go on */
@@ -148,7 +150,9 @@ gboolean ferry_source_await(FerrySource *s, const gboolean *flag, uint64_t extra
         g_autoptr(GError) ended = NULL;
         gboolean heard = ferry_source_listen(s, deadline_ns, &ended);
 
-        if (*flag) { /* what was awaited may be the last thing before it hangs up */
+        /* What was awaited may be the last thing before it hangs up. A lie in the same breath
+         * counts while the guest is still ours. */
+        if (*flag && (!s->peer.broke || ferry_precopy_phase(s->machine) == FERRY_PHASE_RELEASED)) {
             return TRUE;
         }
         if (!heard) {

@@ -20,6 +20,7 @@ enum { OWNER_HERE, OWNER_CANCELLED, OWNER_RELEASED };
 /* What the destination has said so far. */
 typedef struct {
     gboolean greeted, is_ferry, loaded, running, shut_good, acknowledged;
+    gboolean broke;        /* it said something that it must not */
     gboolean answered;     /* no ALIVE is out that waits for its answer */
     uint64_t pinged_ns;    /* when it was sent */
     uint64_t pinged_bytes; /* written when it was sent, itself included */
