@@ -1,16 +1,14 @@
 """A destination that lies to our source: the migration fails, and the guest runs on."""
 import os
 import socket
-import sys
+import subprocess
 
 import pytest
 
 import wire
+from receiver import FERRY, harness
 from wire import answer, be32
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "system"))
-import harness  # noqa: E402
-from workload import Workload  # noqa: E402
+from workload import Workload
 
 PING_HELLO, HELLO_ANSWER, PING_ALIVE = 0xfe770001, 0xfe770002, 0xfe770003
 LOADED, RUNNING = 0xfe770010, 0xfe770012
@@ -169,3 +167,21 @@ def test_m54_source_migrates_after_all_that(source, directory):
     good.accept().play_stock()
     assert source.wait_status(*harness.ENDED) == "completed", source.migration()
     assert not source.running()
+
+
+@pytest.mark.parametrize("lie, words", LIES.values(), ids=LIES)
+def test_m54_return_path_to_ferry_send(directory, lie, words):
+    """The snapshot is not given away: nobody but the liar says that it arrived."""
+    path = os.path.join(directory, "snapshot")
+    with open(path, "wb") as f:
+        f.write(wire.mapped_file({"pc.ram": b"".join(map(wire.content, range(1024)))}))
+    destination = Destination(directory)
+    with subprocess.Popen([FERRY, "send", "--input", path, "--max-bandwidth", "2M",
+                           destination.uri], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                          text=True) as sender:
+        destination.accept().hear_until(wire.ping(PING_HELLO))
+        destination.say(GREETED + lie)
+        destination.hear_out()
+        errors = sender.communicate(timeout=harness.PATIENCE)[1]
+    assert sender.returncode == 1, errors
+    assert words in errors and "Sanitizer" not in errors, errors
