@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,7 +188,7 @@ static void run_threads(void *(*run)(void *), void *items, size_t size, unsigned
     }
 }
 
-static void connect_parts(Part *out, Part *in, unsigned n)
+static void connect_parts(Part *out, Part *in, unsigned n, const char *congestion)
 {
     struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof where;
@@ -199,6 +200,9 @@ static void connect_parts(Part *out, Part *in, unsigned n)
           "listen");
     for (unsigned i = 0; i < n; i++) {
         out[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        check(setsockopt(out[i].fd, IPPROTO_TCP, TCP_CONGESTION, congestion,
+                         (socklen_t)strlen(congestion)) == 0,
+              congestion);
         check(connect(out[i].fd, (struct sockaddr *)&where, sizeof where) == 0, "connect");
         in[i].fd = accept(listener, NULL, NULL);
         check(in[i].fd >= 0, "accept");
@@ -247,7 +251,8 @@ static void measure_copy(Part *out, Part *in, unsigned n, uint8_t *to, size_t to
            bytes, n, wall, cpu[0], cpu[1]);
 }
 
-static int copy(const char *from_path, const char *to_path, const char *wanted, const char *count)
+static int copy(const char *from_path, const char *to_path, const char *wanted, const char *count,
+                const char *congestion)
 {
     unsigned n = (unsigned)g_ascii_strtoull(count, NULL, 10);
     size_t bytes = (size_t)g_ascii_strtoull(wanted, NULL, 10), from_bytes, to_bytes;
@@ -264,7 +269,7 @@ static int copy(const char *from_path, const char *to_path, const char *wanted, 
         out[i] = (Part){.memory = from + begin, .bytes = end - begin};
         in[i] = (Part){.memory = to + begin, .bytes = end - begin};
     }
-    connect_parts(out, in, n);
+    connect_parts(out, in, n, congestion);
     measure_copy(out, in, n, to, to_bytes);
     return 0;
 }
@@ -274,11 +279,11 @@ int main(int argc, char **argv)
     if (argc == 5 && strcmp(argv[1], "fill") == 0) {
         return fill(argv[2], argv[3], argv[4]);
     }
-    if (argc == 6 && strcmp(argv[1], "copy") == 0) {
-        return copy(argv[2], argv[3], argv[4], argv[5]);
+    if (argc == 7 && strcmp(argv[1], "copy") == 0) {
+        return copy(argv[2], argv[3], argv[4], argv[5], argv[6]);
     }
     fputs("usage: bench-throughput-parts fill FILE MIB mixed|random|zero\n"
-          "       bench-throughput-parts copy FROM TO BYTES CONNECTIONS\n",
+          "       bench-throughput-parts copy FROM TO BYTES CONNECTIONS CONGESTION\n",
           stderr);
     return 2;
 }
