@@ -220,6 +220,26 @@ static void zero_pages_alone_are_a_round(void)
     check(memcmp(from, to, sizeof from) == 0, "memory differs");
 }
 
+/* A round that has only ZERO records, then the same pages on the channels: only a barrier keeps
+ * these from being overtaken. */
+static void zero_no_more(gboolean per_round)
+{
+    Case c = {2, FERRY_MULTIFD_NONE, FERRY_ZERO_PAGES_LEGACY, per_round, FALSE, FALSE};
+    g_autofree Rig *r = g_new0(Rig, 1);
+
+    memset(from, 0, sizeof from);
+    rig_up(r, &c);
+    check(ferry_ram_sender_connect(r->sender, NULL) && ferry_ram_sender_start(r->sender, NULL) &&
+              send_round(r->sender, 1, FALSE, NULL),
+          "zeros");
+    memset(from, 7, sizeof from);
+    check(send_round(r->sender, 1, TRUE, NULL), "no zeros");
+    rig_down(r);
+    check(!r->peer.failure[0], "%s", r->peer.failure);
+    check(r->peer.zero_records == 2 * PAGES && r->peer.barriers == 3, "%u", r->peer.barriers);
+    check(memcmp(from, to, sizeof from) == 0, "memory differs");
+}
+
 static void a_channel_fails(FerryMultifdMethod method)
 {
     Case c = {2, method, FERRY_ZERO_PAGES_NONE, TRUE, TRUE, FALSE};
@@ -327,6 +347,8 @@ int main(void)
         arrives(&c);
     }
     zero_pages_alone_are_a_round();
+    zero_no_more(TRUE);
+    zero_no_more(FALSE);
     a_connection_fails();
     a_cancel_ends_it(FALSE);
     a_cancel_ends_it(TRUE);
