@@ -40,7 +40,8 @@ static const char *do_status(void *self)
     return counting_guest_is_running(m->guest) ? "running" : "paused";
 }
 
-static const FerryQmpOps ops = {do_stop, do_cont, do_quit, do_status};
+static const FerryQmpOps ops = {
+    .stop = do_stop, .cont = do_cont, .quit = do_quit, .status = do_status};
 
 int main(int argc, char **argv)
 {
