@@ -48,7 +48,11 @@ FerrySource *ferry_source_new(FerryGuest *guest, FerryChannel *channel, FerryInt
     s->limits = limits ? *limits : default_limits;
     s->return_path = !s->options.no_return_path && ferry_channel_can_read(channel);
     s->channel = ferry_channel_ratelimit(channel, s->limits.max_bandwidth, interrupt);
-    s->dialect = s->options.dialect ? *s->options.dialect : ferry_dialect_ferry;
+    if (s->options.dialect) {
+        s->dialect = *s->options.dialect;
+    } else if (!ferry_dialect_for(ferry_guest_machine(guest), NULL, &s->dialect, NULL)) {
+        s->dialect = ferry_dialect_ferry;
+    }
     (void)ferry_guest_get_uuid(guest, s->uuid);
     s->sender = new_sender(s);
     s->rounds = g_array_new(FALSE, FALSE, sizeof(FerryRoundReport));

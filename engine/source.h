@@ -37,7 +37,8 @@ typedef struct {
     gboolean verify;                  /* send XXH3 of all RAM at the pause to a Ferry peer */
     const char *record_path;          /* handover record, written before GO; NULL = none. Copied */
     const FerryPolicyOps *policy;     /* NULL = the default, "ferry"; borrowed */
-    const FerryDialect *dialect;      /* NULL = ferry_dialect_ferry; copied */
+    const FerryDialect *dialect;      /* for a QEMU; NULL = by the guest's machine type, which if it
+                                       * is none of QEMU's only a Ferry has. Copied */
     gboolean switchover_ack;          /* wait for the destination's leave to switch over */
     gboolean send_uuid;               /* in the configuration (validate-uuid) */
 
