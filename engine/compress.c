@@ -224,25 +224,34 @@ unsigned ferry_compressor_raw_packet(FerryCompressor *c, const struct iovec *in,
     return n_out;
 }
 
+/* Counts the bytes of a sample from @at on, as far as its piece reaches. Returns how many. */
+static uint32_t count_bytes(const uint8_t *at, size_t n, uint16_t count[static 256], uint32_t *same)
+{
+    n = MIN(n, SAMPLE_BYTES);
+    for (size_t k = 0; k < n; k++) {
+        *same += count[at[k]]++;
+    }
+    return (uint32_t)n;
+}
+
 gboolean ferry_compressor_seems_incompressible(FerryCompressor *c, const struct iovec *in,
                                                unsigned n)
 {
+    size_t all = sum(in, n), begin = 0; /* of piece @piece, in all of them */
     uint16_t count[256] = {0};
     uint32_t bytes = 0, same = 0; /* pairs of bytes that are equal: the fewer, the flatter */
 
-    for (unsigned i = 0; i < SAMPLES; i++) {
-        const struct iovec *piece = &in[(size_t)i * n / SAMPLES];
-        size_t room = piece->iov_len - MIN(piece->iov_len, SAMPLE_BYTES);
-        const uint8_t *from = (uint8_t *)piece->iov_base + (i * 1361u) % (room + 1);
-        size_t take = MIN(piece->iov_len, SAMPLE_BYTES);
-        for (size_t k = 0; k < take; k++) {
-            same += count[from[k]]++;
+    for (unsigned i = 0, piece = 0; i < SAMPLES && all > 0; i++) {
+        size_t at = all / SAMPLES * i + i * 333u % (all / SAMPLES + 1) / 2; /* not all alike */
+        while (at - begin >= in[piece].iov_len) {
+            begin += in[piece++].iov_len;
         }
-        bytes += (uint32_t)take;
+        bytes += count_bytes((uint8_t *)in[piece].iov_base + (at - begin),
+                             in[piece].iov_len - (at - begin), count, &same);
     }
     /* Random bytes have bytes * (bytes - 1) / 512 such pairs, give or take 1 %; text ten times
      * that. Bytes of equal frequency may still repeat in runs, hence the trial. */
-    c->trial = same < bytes * (bytes - 1) / 512 * 23 / 20;
+    c->trial = same < (uint64_t)bytes * bytes / 512 * 23 / 20;
     if (c->trial && c->raw_left > 0) {
         c->raw_left--;
         c->trial = FALSE;

@@ -270,3 +270,26 @@ Test(compress, a_trial_that_saves_ends_the_trust)
     cr_assert_eq(count_raw(c, CONTENT_REPEATS, 100), 0, "its first packet is a trial");
     cr_assert_eq(count_raw(c, CONTENT_RANDOM, 6), 4, "from the beginning");
 }
+
+/* What lies behind a beginning that looks random counts as well, in whatever pieces it comes. */
+Test(compress, all_of_the_input_is_judged)
+{
+    static uint8_t pages[PAGES * PAGE], wire[2 * sizeof pages];
+    struct iovec in[PAGES];
+
+    for (unsigned n = 1; n <= PAGES; n *= 2) {
+        g_autoptr(FerryCompressor) c = ferry_compressor_new(FERRY_MULTIFD_ZSTD, 1);
+        for (unsigned i = 0; i < n; i++) {
+            in[i] = (struct iovec){pages + sizeof pages / n * i, sizeof pages / n};
+        }
+        content_fill(pages, sizeof pages, CONTENT_RANDOM, n);
+        cr_assert_not(ferry_compressor_seems_incompressible(c, in, n), "first the trial");
+        ferry_compressor_packet(c, in, n, wire);
+        cr_assert(ferry_compressor_seems_incompressible(c, in, n), "%u pieces", n);
+        content_fill(pages + sizeof pages / 4, sizeof pages / 2, CONTENT_TEXT, n);
+        cr_assert_not(ferry_compressor_seems_incompressible(c, in, n), "%u pieces", n);
+        content_fill(pages, sizeof pages, CONTENT_RANDOM, n);
+        content_fill(pages + sizeof pages / 2, sizeof pages / 2, CONTENT_TEXT, n);
+        cr_assert_not(ferry_compressor_seems_incompressible(c, in, n), "%u pieces", n);
+    }
+}
