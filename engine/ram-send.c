@@ -1,4 +1,5 @@
 #include "engine/ram-send-private.h"
+#include "engine/error.h"
 #include "engine/page.h"
 #include "transport/transport.h"
 
@@ -82,6 +83,12 @@ gboolean ferry_ram_sender_start(FerryRamSender *s, GError **error)
     FerryRamHeader list = {.offset = ferry_memory_total_bytes(s->setup.memory),
                            .flags = FERRY_RAM_MEM_SIZE};
 
+    if (s->setup.options->page_method != FERRY_MULTIFD_NONE && !s->setup.dialect->compress_page) {
+        g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED,
+                    "the destination does not know compressed pages (capability 'compress'), which "
+                    "QEMU has up to 9.0");
+        return FALSE;
+    }
     if (s->ops->start) {
         return s->ops->start(s, error);
     }

@@ -81,6 +81,7 @@ static void rig_up(Rig *r, FerrySourceOptions options)
 
     n += ferry_configuration_encode(&c, bytes + n);
     *r = (Rig){.source = blocks(from), .destination = blocks(to), .options = options};
+    r->dialect.compress_page = TRUE;
     r->loader = ferry_ram_loader_new(r->destination);
     r->decoder = ferry_decoder_new(NULL);
     ferry_channel_pair(CHANNEL_SIZE, NULL, &r->out, &r->in);
@@ -291,6 +292,19 @@ Test(ram_send, pages_do_not_drive_each_other_out)
     c = ferry_ram_sender_counts(r.sender);
     cr_expect_eq(c.xbzrle_pages, 3 + 2);
     rig_down(&r);
+}
+
+Test(ram_send, compressed_pages_go_only_where_they_are_known)
+{
+    g_autoptr(FerryMemory) memory = blocks(from);
+    FerrySourceOptions options = {.page_method = FERRY_MULTIFD_ZLIB};
+    FerryDialect dialect = {.compress_page = FALSE};
+    FerryRamSetup setup = {.memory = memory, .options = &options, .dialect = &dialect};
+    g_autoptr(FerryRamSender) sender = ferry_ram_sender_new(&setup);
+    g_autoptr(GError) error = NULL;
+
+    cr_assert_not(ferry_ram_sender_start(sender, &error));
+    cr_expect(strstr(error->message, "'compress'"), "%s", error->message);
 }
 
 Test(ram_send, none_sends_zero_pages_whole)
