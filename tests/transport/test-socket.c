@@ -1,10 +1,12 @@
 /* tcp: and unix: addresses. */
 #include "transport/transport.h"
+#include "transport/media.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <glib/gstdio.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -299,4 +301,26 @@ ParameterizedTest(Kind *row, socket, tcp_knows_what_is_queued)
         g_usleep(1000); /* the last acknowledgement */
     }
     cr_expect_eq(ferry_channel_queued(a), 0);
+}
+
+/* Where both ends are on this host, whatever its sockets get otherwise. */
+Test(socket, does_not_pace_within_a_host)
+{
+    static const char *const uris[] = {"tcp:127.0.0.1:0", "tcp:[::1]:0"};
+
+    for (unsigned i = 0; i < (has_ipv6() ? 2 : 1); i++) {
+        GError *error = NULL;
+        char name[16] = "";
+        socklen_t length = sizeof name;
+        FerryListener *listener = listen_on(uris[i], "poll", &error);
+
+        cr_assert_not_null(listener, "%s", error ? error->message : "");
+        g_auto(FerryAddress) address = parsed(ferry_listener_get_uri(listener));
+        int fd = ferry_socket_connect(&address, ferry_now_ns() + 10000000000u, NULL, &error);
+        cr_assert_geq(fd, 0, "%s", error ? error->message : "");
+        cr_assert_eq(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length), 0);
+        cr_expect_str_eq(name, "reno");
+        close(fd);
+        ferry_listener_free(listener);
+    }
 }
