@@ -62,7 +62,8 @@ struct FerryDestination {
     gboolean return_path, is_ferry, was_running, globalstate;
     gboolean offered; /* LOADED is said: GO may come */
     uint64_t begin_ns, published_ns;
-    uint64_t heard_ns, heard_bytes; /* when the source last got on, and how far it was then */
+    uint64_t heard_ns, heard_bytes; /* when the source last got on, and how far it was then, on all
+                                     * channels */
     unsigned idle;                  /* events that brought nothing since the pages were looked at */
     uint64_t idle_pages;            /* as many there were then */
     uint8_t buffer[FERRY_DESTINATION_READ];

@@ -183,10 +183,17 @@ static gboolean take_event(FerryDestination *d, const FerryStreamEvent *e, GErro
     g_assert_not_reached();
 }
 
+/* On all channels: main may have nothing to say for as long as pages travel on the others. */
+static uint64_t bytes_heard(const FerryDestination *d)
+{
+    return ferry_channel_bytes_read(d->channel) +
+           (d->multifd ? ferry_multifd_loader_counts(d->multifd).bytes : 0);
+}
+
 /* One byte a second is silence, too. */
 uint64_t ferry_destination_silence_ends_ns(FerryDestination *d)
 {
-    uint64_t bytes = ferry_channel_bytes_read(d->channel);
+    uint64_t bytes = bytes_heard(d);
 
     if (bytes - d->heard_bytes >= CRUMB) {
         d->heard_ns = ferry_now_ns();
@@ -210,7 +217,7 @@ static gboolean take_events(FerryDestination *d, GError **error)
     }
     if (heard) {
         d->heard_ns = ferry_now_ns();
-        d->heard_bytes = ferry_channel_bytes_read(d->channel);
+        d->heard_bytes = bytes_heard(d);
     }
     return decoded == FERRY_DECODE_MORE;
 }
@@ -228,6 +235,25 @@ static gboolean take_close(FerryDestination *d, GError **error)
            (d->state != RECEIVING || ferry_destination_take_end(d, NULL, 0, error));
 }
 
+static gssize read_main(FerryDestination *d, GError **error)
+{
+    for (;;) {
+        uint64_t until_ns = ferry_destination_silence_ends_ns(d);
+        GError *why = NULL;
+        gssize n = ferry_channel_read(d->channel, d->buffer, sizeof d->buffer, until_ns, &why);
+
+        if (n >= 0) {
+            return n;
+        }
+        if (!g_error_matches(why, FERRY_TRANSPORT_ERROR, FERRY_TRANSPORT_ERROR_TIMED_OUT) ||
+            ferry_destination_silence_ends_ns(d) <= until_ns) {
+            g_propagate_error(error, why);
+            return -1;
+        }
+        g_clear_error(&why);
+    }
+}
+
 gboolean ferry_destination_receive(FerryDestination *d, GError **error)
 {
     gboolean direct;
@@ -240,8 +266,7 @@ gboolean ferry_destination_receive(FerryDestination *d, GError **error)
         return TRUE;
     }
     if (n == 0) {
-        n = ferry_channel_read(d->channel, d->buffer, sizeof d->buffer,
-                               ferry_destination_silence_ends_ns(d), error);
+        n = read_main(d, error);
     }
     if (n <= 0) {
         return n == 0 && take_close(d, error);

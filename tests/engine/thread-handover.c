@@ -355,8 +355,8 @@ static void *receive_behind_hellos(void *data)
 }
 
 /* All pages travel on channels that always have room for more, for twice as long as main may be
- * silent. */
-static void pages_elsewhere_are_no_silence(void)
+ * silent. Without a return path there is nothing to be said on main. */
+static void pages_elsewhere_are_no_silence(gboolean one_way)
 {
     const uint64_t mib = 1 << 20, pages = 96 * mib / FERRY_PAGE_SIZE;
     Door door = {
@@ -368,6 +368,8 @@ static void pages_elsewhere_are_no_silence(void)
     Run *r = &door.run;
     FerrySourceOptions from = {.io_timeout_ns = 1200 * MS,
                                .zero_pages = FERRY_ZERO_PAGES_NONE,
+                               .no_return_path = one_way,
+                               .dialect = &ferry_dialect_ferry,
                                .multifd_channels = 2,
                                .connect = enter,
                                .connect_self = &door};
@@ -411,7 +413,8 @@ int main(int argc, char **argv)
     a_paused_guest_stays_paused();
     a_last_word_before_hanging_up_counts(positions);
     doubt_can_be_resolved();
-    pages_elsewhere_are_no_silence();
+    pages_elsewhere_are_no_silence(FALSE);
+    pages_elsewhere_are_no_silence(TRUE);
     cancel_ends_and_the_guest_runs_on(positions);
     measure(&forth, &back);
     handover_bytes_one_by_one(back);
