@@ -19,6 +19,7 @@ import harness  # noqa: E402 (the path comes first)
 
 FERRY = os.path.join(harness.BUILD, "tools", "ferry")
 PATIENCE = harness.PATIENCE
+SHORT = "500ms"  # for what must be given up
 MIB = 1 << 20
 SPARE_BYTES = 64 * MIB  # a receiver may hold this beside the RAM that was declared
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import wire
-from receiver import Peer, check_received, check_refused, raise_descriptor_limit
+from receiver import SHORT, Peer, check_received, check_refused, raise_descriptor_limit
 from wire import PAGE, Stream, content, hello, packet, sync
 
 OWNER, OTHER = bytes(range(16)), bytes(range(1, 17))
@@ -24,7 +24,7 @@ RAM = wire.memory({("pc.ram", 0): content(0), ("pc.ram", PAGE): content(1),
 def send_good(uri, owner=bytes(16), main_first=True):
     """The whole set; the answers on main."""
     main = Peer(uri, MAIN[:8]) if main_first else None
-    channels = [Peer(uri, hello(i, owner) + CHANNELS[i]) for i in range(2)]
+    channels = [Peer(uri, hello(i, owner) + CHANNELS[i]).end() for i in range(2)]
     main = main.send(MAIN[8:]) if main else Peer(uri, MAIN)
     said = wire.answers(main.hear())
     for peer in (main, *channels):
@@ -55,7 +55,7 @@ def test_m30_hello_that_lies_costs_that_connection_only(receive, bad):
 
 
 def test_m30_incomplete_set_is_refused_at_the_deadline(receive):
-    receiver = receive(*TWO, "--timeout", "1s")
+    receiver = receive(*TWO, "--timeout", SHORT)
     main = Peer(receiver.uri, MAIN)
     one = Peer(receiver.uri, hello(1))
     assert Peer(receiver.uri, hello(0, version=9)).is_dropped()
@@ -67,9 +67,9 @@ def test_m30_incomplete_set_is_refused_at_the_deadline(receive):
 def test_m31_id_twice(receive):
     receiver = receive(*TWO)
     main = Peer(receiver.uri, MAIN)
-    first = Peer(receiver.uri, hello(0) + CHANNELS[0])
+    first = Peer(receiver.uri, hello(0) + CHANNELS[0]).end()
     assert Peer(receiver.uri, hello(0) + CHANNELS[0]).is_dropped()
-    second = Peer(receiver.uri, hello(1) + CHANNELS[1])
+    second = Peer(receiver.uri, hello(1) + CHANNELS[1]).end()
     main.hear()
     check_received(receiver, RAM)
     for peer in (main, first, second):
@@ -80,7 +80,7 @@ def test_m31_two_mains(receive):
     receiver = receive(*TWO)
     main = Peer(receiver.uri, MAIN)
     assert Peer(receiver.uri, MAIN).is_dropped()
-    channels = [Peer(receiver.uri, hello(i) + CHANNELS[i]) for i in range(2)]
+    channels = [Peer(receiver.uri, hello(i) + CHANNELS[i]).end() for i in range(2)]
     main.hear()
     check_received(receiver, RAM)
     for peer in (main, *channels):
@@ -114,7 +114,7 @@ def test_m32_more_connections_than_needed(receive):
     receiver = receive(*TWO)
     cut = len(MAIN) - 100
     main = Peer(receiver.uri, MAIN[:8])
-    channels = [Peer(receiver.uri, hello(i) + CHANNELS[i]) for i in range(2)]
+    channels = [Peer(receiver.uri, hello(i) + CHANNELS[i]).end() for i in range(2)]
     main.send(MAIN[8:cut])
     main.hear_until(lambda said: said)  # the PONG: it has begun
     for first in (hello(2), hello(0), MAIN, b"", b"GET /"):
@@ -132,7 +132,7 @@ def attempt_in_background(uri, first):
 
 
 def test_m33_fewer_channels_than_configured(receive):
-    receiver = receive("--channels", "4", "--timeout", "1s")
+    receiver = receive("--channels", "4", "--timeout", SHORT)
     peers = [Peer(receiver.uri, MAIN), *(Peer(receiver.uri, hello(i)) for i in (0, 3))]
     check_refused(receiver, ["channel", "2 of 4|1, 2|missing"])
     for peer in peers:
@@ -140,7 +140,7 @@ def test_m33_fewer_channels_than_configured(receive):
 
 
 def test_m33_no_main(receive):
-    receiver = receive(*TWO, "--timeout", "1s")
+    receiver = receive(*TWO, "--timeout", SHORT)
     peers = [Peer(receiver.uri, hello(i)) for i in range(2)]
     check_refused(receiver, "main")
     for peer in peers:
@@ -175,7 +175,7 @@ def test_m58_slow_hello_does_not_keep_others_waiting(receive):
 
 
 def test_m58_slow_hello_is_closed_at_its_deadline(receive):
-    receiver = receive(*TWO, "--timeout", "1s")
+    receiver = receive(*TWO, "--timeout", SHORT)
     slow = Peer(receiver.uri)
     start_drip(slow, hello(0))
     assert slow.is_dropped()
@@ -184,7 +184,7 @@ def test_m58_slow_hello_is_closed_at_its_deadline(receive):
 
 @pytest.mark.parametrize("where", ["header", "page"])
 def test_m58_slow_stream_is_closed_by_the_time_limit(receive, where):
-    receiver = receive("--max-time", "1s")
+    receiver = receive("--max-time", SHORT)
     at = {"header": 9, "page": wire.GOOD.index(content(0)) + 100}[where]
     peer = Peer(receiver.uri, wire.GOOD[:at])
     start_drip(peer, wire.GOOD[at:])
@@ -194,7 +194,7 @@ def test_m58_slow_stream_is_closed_by_the_time_limit(receive, where):
 
 @pytest.mark.parametrize("where", ["header", "configuration", "page", "devices"])
 def test_m58_silent_stream_is_closed_at_the_timeout(receive, where):
-    receiver = receive("--timeout", "1s")
+    receiver = receive("--timeout", SHORT)
     at = {"header": 8, "configuration": 15, "page": wire.GOOD.index(content(0)) + 100,
           "devices": len(wire.GOOD) - 300}[where]
     peer = Peer(receiver.uri, wire.GOOD[:at])
@@ -203,7 +203,7 @@ def test_m58_silent_stream_is_closed_at_the_timeout(receive, where):
 
 
 def test_m58_slow_channel_is_closed_by_the_time_limit(receive):
-    receiver = receive(*TWO, "--max-time", "1s")
+    receiver = receive(*TWO, "--max-time", SHORT)
     main = Peer(receiver.uri, MAIN)
     one = Peer(receiver.uri, hello(1) + CHANNELS[1])
     slow = Peer(receiver.uri, hello(0))
@@ -235,9 +235,9 @@ def test_m63_channel_of_another_migration(receive):
     """The first that came says whose migration this is."""
     receiver = receive(*TWO)
     main = Peer(receiver.uri, MAIN)
-    first = Peer(receiver.uri, hello(0, OWNER) + CHANNELS[0])
+    first = Peer(receiver.uri, hello(0, OWNER) + CHANNELS[0]).end()
     assert Peer(receiver.uri, hello(1, OTHER) + CHANNELS[1]).is_dropped()
-    second = Peer(receiver.uri, hello(1, OWNER) + CHANNELS[1])
+    second = Peer(receiver.uri, hello(1, OWNER) + CHANNELS[1]).end()
     main.hear()
     check_received(receiver, RAM)
     for peer in (main, first, second):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import wire
-from receiver import Peer, check_received, check_refused, declared_bytes
+from receiver import SHORT, Peer, check_received, check_refused, declared_bytes
 from wire import (DEVICES, GLOBALSTATE, OPEN, Stream, command, describe, devices, eof, footer, full,
                   long_header, ping)
 
@@ -181,7 +181,7 @@ def test_abort_after_everything_is_loaded(receive):
 def test_silence_after_everything_is_loaded_is_in_doubt(receive):
     """A Ferry that was told LOADED may have released its guest: both copies are kept."""
     words = ferry_words()
-    receiver = receive("--timeout", "1s")
+    receiver = receive("--timeout", SHORT)
     peer = Peer(receiver.uri, bytes(Stream(commands=OPEN + ping(words["HELLO"]))))
     peer.hear()
     assert receiver.wait() == 6

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 import wire
-from receiver import Peer, check_received, check_refused, declared_bytes
+from receiver import SHORT, Peer, check_received, check_refused, declared_bytes
 from wire import (PAGE, PAGES_MAX, SYNC, ZLIB, ZSTD, Stream, ZlibStream, ZstdStream, content,
                   device_state, hello, packet, sync, zstd_block, zstd_blocks, zstd_frame,
                   zstd_header)
@@ -20,12 +20,18 @@ UP_TO_START = Stream(start=START_PER_ROUND).before("rounds")
 class Set:
     """Main and its channels, connected."""
 
-    def __init__(self, receive, main, *channels, options=()):
+    def __init__(self, receive, main, *channels, options=(), ends=False):
+        self.ends = ends
         self.receiver = receive("--channels", str(len(channels)), *options)
         self.main = Peer(self.receiver.uri, main)
         self.channels = [Peer(self.receiver.uri, hello(i)) for i in range(len(channels))]
         for channel, data in zip(self.channels, channels):
-            threading.Thread(target=channel.send, args=(data,), daemon=True).start()
+            threading.Thread(target=self.send, args=(channel, data), daemon=True).start()
+
+    def send(self, channel, data):
+        channel.send(data)
+        if self.ends:
+            channel.end()
 
     def close(self):
         for peer in (self.main, *self.channels):
@@ -56,7 +62,7 @@ def accepts_packets(receive):
     """accepts_packets(MAIN, CHANNELS, RAM)."""
 
     def check(main, channels, pages, *options):
-        peers = Set(receive, main, *channels, options=options)
+        peers = Set(receive, main, *channels, options=options, ends=True)
         said = wire.answers(peers.main.hear())
         peers.close()
         check_received(peers.receiver, wire.memory(pages))
@@ -307,7 +313,7 @@ def test_good_compressed_channels(accepts_packets, method, make, flag):
     (MAIN, (one(), one(PAGE)), "channel"),
 ], ids=["one-is-short", "the-other", "one-has-none", "flush-without-sync"])
 def test_m44_barrier_that_never_completes(receive, main, channels, words):
-    peers = Set(receive, main, *channels, options=("--timeout", "1s"))
+    peers = Set(receive, main, *channels, options=("--timeout", SHORT))
     peers.main.hear()
     check_refused(peers.receiver, ["barrier|SYNC|sync", words], declared_bytes())
     peers.close()
@@ -317,7 +323,7 @@ def test_m44_sync_without_flush(receive):
     """Channels stand at a barrier that main never reaches: their pages are not lost in silence."""
     main = bytes(Stream(start=START_PER_ROUND, rounds=wire.part(), end=wire.end()))
     data = sync() * 2 + one() + sync()
-    peers = Set(receive, main, data, data, options=("--timeout", "1s"))
+    peers = Set(receive, main, data, data, options=("--timeout", SHORT))
     peers.main.hear()
     check_refused(peers.receiver, "channel|barrier|SYNC|sync", declared_bytes())
     peers.close()
@@ -375,7 +381,7 @@ def test_packet_cut(refuses_packet, length):
 
 
 def test_channel_that_says_nothing_after_hello(receive):
-    peers = Set(receive, MAIN, sync() * 3, b"", options=("--timeout", "1s"))
+    peers = Set(receive, MAIN, sync() * 3, b"", options=("--timeout", SHORT))
     peers.main.hear()
     check_refused(peers.receiver, "channel 1", declared_bytes())
     peers.close()

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 import wire
-from receiver import Peer, check_refused
+from receiver import SHORT, Peer, check_refused
 from wire import CONTINUE, PAGE, RAW, ZERO, Stream, be64, block_list, content, page, record, zero
 
 BEFORE = Stream().before("start")
@@ -220,7 +220,7 @@ def test_m23_flags(refuses, flags):
 
 def test_m26_endless_pages_end_at_the_time_limit(receive):
     """A page again and again is what a busy guest looks like: only time tells."""
-    receiver = receive("--max-time", "1s")
+    receiver = receive("--max-time", SHORT)
     peer = Peer(receiver.uri, NAMED)
     noise = record(ZERO, 3 * PAGE, None, b"\0") * 10000 + page(2 * PAGE, content(2)) * 100
 
@@ -264,7 +264,7 @@ def test_m27_flood_that_brings_nothing(receive, noise):
 
 def test_m27_pings_whose_answers_are_not_read(receive):
     """No queue grows here: the answers stand in the socket, and their deadline ends it."""
-    receiver = receive("--timeout", "1s")
+    receiver = receive("--timeout", SHORT)
     peer = Peer(receiver.uri, OPENED)
     peer.socket.settimeout(60)
     peer.send(wire.ping(7) * 200000)
@@ -273,7 +273,7 @@ def test_m27_pings_whose_answers_are_not_read(receive):
 
 
 def test_m27_flush_flood_without_multifd(receive):
-    receiver = receive("--max-time", "1s")
+    receiver = receive("--max-time", SHORT)
     peer = Peer(receiver.uri, IN_PART)
     try:
         while True:
