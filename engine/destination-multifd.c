@@ -3,7 +3,7 @@
  * or more. */
 #include "engine/destination-private.h"
 
-#define LAST_PACKETS_NS 1000000000ull /* for a stock source to close its channels by itself */
+#define LAST_PACKETS_NS 5000000000ull /* for a stock source to close its channels by itself */
 
 FerryMultifdLoader *ferry_destination_multifd_new(const FerryDestination *d)
 {
