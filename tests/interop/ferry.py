@@ -40,9 +40,11 @@ class Ferry:
         return lines[-1]
 
     def kill(self):
+        """Harmless when it has ended; what it had said is in the test's output."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate()
+        out, _ = self.process.communicate()
+        print(f"--- ferry {self.verb}: {out}{self.log()}")
 
 
 class Medium:
