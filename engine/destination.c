@@ -8,7 +8,7 @@
 #define PUBLISH_NS 20000000ull
 /* Device state and its description are held twice: as they come, and kept. Both stay below what a
  * receiver may hold beside the guest's RAM; QEMU's have some hundred KiB. */
-#define DEVICE_BYTES_MAX ((size_t)24 << 20)
+#define DEVICE_BYTES_DEFAULT ((size_t)24 << 20)
 #define IDLE_MAX (1u << 20) /* sections and barriers without a single page between */
 #define IDLE_COMMAND 16     /* as many of them is a command worth: it may want an answer */
 #define CRUMB 4096 /* bytes; a source that brings less, and no whole item either, is silent */
@@ -31,7 +31,8 @@ FerryDestination *ferry_destination_new(FerryGuest *guest, FerryChannel *channel
     d->strange_blocks = ferry_destination_strange_blocks_new();
     FerryDecoderOptions decoder_options = {
         .page_bits = d->page_bits,
-        .max_device_bytes = DEVICE_BYTES_MAX,
+        .max_device_bytes =
+            d->options.max_device_bytes ? d->options.max_device_bytes : DEVICE_BYTES_DEFAULT,
         .commands_after_end = TRUE,
         .description_optional = d->options.description_optional,
     };

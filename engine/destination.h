@@ -14,6 +14,7 @@ typedef struct {
     const char *record_path; /* handover record, written on GO; NULL = none. Copied */
     gboolean switchover_ack; /* give the source its leave to switch over when it may be asked */
     unsigned page_bits;      /* of a source that does not say; 0 = 12 (x86) */
+    size_t max_device_bytes; /* device state and description together; 0 = 24 MiB, at most 1 GiB */
     gboolean mapped_ram;     /* @channel is a file that says so; a stranger's may or may not */
     gboolean description_optional; /* the source may be one that sends none (old machine types) */
     /* The multifd channels, whose hellos were taken: a thread of its own reads each. The array is

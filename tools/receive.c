@@ -128,6 +128,7 @@ static gboolean take_in(Receive *r, FerryGathering *g, GError **error)
     FerryDestinationOptions options = {.io_timeout_ns = o->timeout_ns,
                                        .switchover_ack = o->switchover_ack,
                                        .page_bits = o->page_bits,
+                                       .max_device_bytes = o->max_device_bytes,
                                        .multifd = g->multifd,
                                        .n_multifd = g->n_multifd,
                                        .multifd_uuid = g->n_multifd ? g->uuid : NULL,
@@ -184,7 +185,7 @@ static FerryExit receive(FerryReceiveOptions *o)
 }
 
 typedef struct {
-    char *uuid, *method, *max_ram, *timeout, *max_time;
+    char *uuid, *method, *max_ram, *max_device_state, *timeout, *max_time;
     int channels, page_bits;
     FerryReceiveOptions options;
 } Words;
@@ -194,6 +195,7 @@ static void words_clear(Words *w)
     g_free(w->uuid);
     g_free(w->method);
     g_free(w->max_ram);
+    g_free(w->max_device_state);
     g_free(w->timeout);
     g_free(w->max_time);
     g_free(w->options.output);
@@ -209,9 +211,12 @@ static gboolean understand(Words *w, const char *uri, GError **error)
     uint64_t timeout_ms, max_time_ms;
 
     /* What a source declares is taken for granted up to what this host has. */
+    o->max_device_bytes = 24u << 20;
     o->max_ram_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     if (!ferry_address_parse(uri, &o->address, error) ||
         (w->max_ram && !ferry_parse_size(w->max_ram, &o->max_ram_bytes, error)) ||
+        (w->max_device_state &&
+         !ferry_parse_size(w->max_device_state, &o->max_device_bytes, error)) ||
         !ferry_parse_ms(w->timeout ? w->timeout : "10s", &timeout_ms, error) ||
         !ferry_parse_ms(w->max_time ? w->max_time : "0", &max_time_ms, error) ||
         (w->uuid && !ferry_parse_uuid(w->uuid, o->uuid, error)) ||
@@ -228,8 +233,10 @@ static gboolean understand(Words *w, const char *uri, GError **error)
         timeout_ms == 0 || timeout_ms > 86400000 ? "--timeout is above 0 and at most a day"
         : max_time_ms > 8640000000               ? "--max-time is at most 100 days"
         : o->max_ram_bytes == 0                  ? "--max-ram is above 0"
-        : w->channels < 0 || w->channels > 255   ? "--channels is 0 to 255"
-        : w->method && !w->channels              ? "--multifd-compression needs --channels"
+        : o->max_device_bytes == 0 || o->max_device_bytes > 1u << 30
+            ? "--max-device-state is above 0 and at most 1G"
+        : w->channels < 0 || w->channels > 255 ? "--channels is 0 to 255"
+        : w->method && !w->channels            ? "--multifd-compression needs --channels"
         : w->page_bits && (w->page_bits < 10 || w->page_bits > 16) ? "--page-bits is 10 to 16"
         : o->output && o->ram_dir ? "--output and --ram-dir exclude each other"
                                   : NULL;
@@ -246,25 +253,27 @@ FerryExit ferry_verb_receive(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     const GOptionEntry entries[] = {
         {"output",              0, 0, G_OPTION_ARG_FILENAME, &o->output,
-         "write a snapshot in QEMU's mapped-ram layout",                                                                "FILE"  },
+         "write a snapshot in QEMU's mapped-ram layout",                                                                 "FILE"  },
         {"ram-dir",             0, 0, G_OPTION_ARG_FILENAME, &o->ram_dir,
-         "keep RAM in one file per block, there from the beginning",                                                    "DIR"   },
-        {"channels",            0, 0, G_OPTION_ARG_INT,      &w.channels,        "multifd channels of the source",      "N"     },
+         "keep RAM in one file per block, there from the beginning",                                                     "DIR"   },
+        {"channels",            0, 0, G_OPTION_ARG_INT,      &w.channels,         "multifd channels of the source",      "N"     },
         {"multifd-compression", 0, 0, G_OPTION_ARG_STRING,   &w.method,
-         "none, zlib or zstd, and nothing else; any of them unless given",                                              "METHOD"},
+         "none, zlib or zstd, and nothing else; any of them unless given",                                               "METHOD"},
         {"switchover-ack",      0, 0, G_OPTION_ARG_NONE,     &o->switchover_ack,
-         "give the source its leave to switch over (its capability is on)",                                             NULL    },
-        {"uuid",                0, 0, G_OPTION_ARG_STRING,   &w.uuid,            "refuse another guest's than this",    "UUID"  },
+         "give the source its leave to switch over (its capability is on)",                                              NULL    },
+        {"uuid",                0, 0, G_OPTION_ARG_STRING,   &w.uuid,             "refuse another guest's than this",    "UUID"  },
         {"max-ram",             0, 0, G_OPTION_ARG_STRING,   &w.max_ram,
-         "refuse a source with more; this host's memory unless given",                                                  "SIZE"  },
+         "refuse a source with more; this host's memory unless given",                                                   "SIZE"  },
+        {"max-device-state",    0, 0, G_OPTION_ARG_STRING,   &w.max_device_state,
+         "refuse more than this of device state, 24M unless given",                                                      "SIZE"  },
         {"page-bits",           0, 0, G_OPTION_ARG_INT,      &w.page_bits,
-         "of pages, where the source does not say; 12 unless given",                                                    "N"     },
+         "of pages, where the source does not say; 12 unless given",                                                     "N"     },
         {"timeout",             0, 0, G_OPTION_ARG_STRING,   &w.timeout,
-         "longest silence of the source, 10s unless given",                                                             "TIME"  },
+         "longest silence of the source, 10s unless given",                                                              "TIME"  },
         {"max-time",            0, 0, G_OPTION_ARG_STRING,   &w.max_time,
-         "give up after so long in all; never unless given",                                                            "TIME"  },
-        {"hash",                0, 0, G_OPTION_ARG_NONE,     &o->hash,           "SHA-256 of each RAM block",           NULL    },
-        {"json",                0, 0, G_OPTION_ARG_NONE,     &o->json,           "JSON lines: events, then the result", NULL    },
+         "give up after so long in all; never unless given",                                                             "TIME"  },
+        {"hash",                0, 0, G_OPTION_ARG_NONE,     &o->hash,            "SHA-256 of each RAM block",           NULL    },
+        {"json",                0, 0, G_OPTION_ARG_NONE,     &o->json,            "JSON lines: events, then the result", NULL    },
         G_OPTION_ENTRY_NULL,
     };
 

@@ -8,7 +8,7 @@ G_BEGIN_DECLS
 typedef struct {
     char *output, *ram_dir;
     FerryAddress address;
-    uint64_t max_ram_bytes, timeout_ns, max_time_ns;
+    uint64_t max_ram_bytes, max_device_bytes, timeout_ns, max_time_ns;
     unsigned channels, page_bits;
     gboolean has_method, has_uuid, switchover_ack, hash, json;
     FerryMultifdMethod method;

@@ -53,6 +53,16 @@ def test_m48_endless_section_is_refused_at_the_cap(receive, early):
     check_refused(receiver, "device state is larger than", declared_bytes())
 
 
+def test_m48_the_cap_is_the_users(receive):
+    """State that the default refuses is taken where more is allowed."""
+    receiver = receive("--max-device-state", "64M")
+    big = ("blob", bytes(25 << 20))
+    Peer(receiver.uri, ENDED + devices([big, GLOBALSTATE]) +
+         eof(describe([big, GLOBALSTATE]))).hear()
+    result = receiver.result()
+    assert result["status"] == "completed" and result["sections"][0]["bytes"] == len(big[1])
+
+
 def test_m48_many_sections(refuses):
     refuses(ENDED + b"".join(full(f"d{i}", b"", i) for i in range(5000)) +
             eof(b""), "sections", ends=True)

@@ -217,6 +217,7 @@ def test_an_address_in_use_is_refused_before_it_begins():
     (["tcp:h:1", "--uuid", "12"], "'12' is not a UUID"),
     (["tcp:h:1", "--max-ram", "0"], "--max-ram"),
     (["tcp:h:1", "--max-ram", "much"], "much"),
+    (["tcp:h:1", "--max-device-state", "2G"], "--max-device-state"),
     (["tcp:h:1", "--timeout", "0"], "--timeout"),
     (["tcp:h:1", "--page-bits", "9"], "--page-bits"),
     (["tcp:h:1", "--output", "a", "--ram-dir", "b"], "exclude"),
