@@ -59,6 +59,7 @@ def test_m48_the_cap_is_the_users(receive):
     big = ("blob", bytes(25 << 20))
     Peer(receiver.uri, ENDED + devices([big, GLOBALSTATE]) +
          eof(describe([big, GLOBALSTATE]))).hear()
+    assert receiver.wait() == 0
     result = receiver.result()
     assert result["status"] == "completed" and result["sections"][0]["bytes"] == len(big[1])
 

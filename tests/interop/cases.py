@@ -29,11 +29,7 @@ def spelled(value):
 
 def rows(names, everything, brief):
     """Parametrises a test by @everything, a list of tuples; without FERRY_FULL by those of which
-    brief(...) is true, and one more that is skipped and says how many others there are."""
-    chosen = [row for row in everything if FULL or brief(*row)]
-    params = [pytest.param(*row, id="-".join(spelled(value) for value in row)) for row in chosen]
-    left = len(everything) - len(chosen)
-    if left:
-        why = pytest.mark.skip(reason=f"FERRY_FULL=1 runs {left} more")
-        params.append(pytest.param(*everything[0], id="the-rest", marks=why))
+    brief(...) is true. tests/soak runs everything."""
+    params = [pytest.param(*row, id="-".join(spelled(value) for value in row))
+              for row in everything if FULL or brief(*row)]
     return pytest.mark.parametrize(names, params)
