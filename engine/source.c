@@ -50,7 +50,9 @@ FerrySource *ferry_source_new(FerryGuest *guest, FerryChannel *channel, FerryInt
     s->channel = ferry_channel_ratelimit(channel, s->limits.max_bandwidth, interrupt);
     if (s->options.dialect) {
         s->dialect = *s->options.dialect;
-    } else if (!ferry_dialect_for(ferry_guest_machine(guest), NULL, &s->dialect, NULL)) {
+    } else if (ferry_dialect_for(ferry_guest_machine(guest), NULL, &s->dialect, NULL)) {
+        s->dialect.compress_page = TRUE; /* not the machine's to say: whoever asked for it knows */
+    } else {
         s->dialect = ferry_dialect_ferry;
     }
     (void)ferry_guest_get_uuid(guest, s->uuid);
