@@ -58,6 +58,8 @@ def test_a_kept_guest_can_be_sent_paused(vm, kvm, directory):
 
     destination = vm("destination", boot=GUEST, incoming=True)
     ferry("send", "--input", snapshot, "--peer", "ferry", destination.listen(), "--start", "paused")
+    destination.wait_status("completed", "failed")  # the word comes before the monitor knows
+    harness.until(lambda: destination.run_state() != "inmigrate", "the guest to be there")
     assert destination.run_state() == "paused" and destination.serial() == ""
     destination.qmp("cont")
     harness.until(lambda: len(destination.serial()) > 3, "the guest to print on")
