@@ -123,7 +123,8 @@ def test_start_says_whether_the_guest_runs(vm, directory, kept, pair, start):
     destination = vm("destination", pair[1], machine=machine, incoming="defer")
     ferry.send(directory, snapshot.path, destination, words=["--start", start])
     if start == "paused":
-        assert destination.run_state() == "paused" and destination.serial() == ""
+        qemu.harness.until(lambda: destination.run_state() == "paused", "the paused guest")
+        assert destination.serial() == ""
         destination.qmp("cont")
     destination.prints_on()
     qemu.goes_on(snapshot, destination)
@@ -139,7 +140,8 @@ def test_guest_that_was_paused(vm, directory, start):
     destination = vm("destination", cases.PAIRS[0][0], incoming="defer")
     ferry.send(directory, snapshot, destination, words=["--start", start])
     if start == "keep":
-        assert destination.run_state() == "paused" and destination.serial() == ""
+        qemu.harness.until(lambda: destination.run_state() == "paused", "the paused guest")
+        assert destination.serial() == ""
         destination.qmp("cont")
     destination.prints_on()
     qemu.goes_on(source, destination)
