@@ -13,6 +13,7 @@ typedef enum {
     FERRY_ENGINE_ERROR_CANCELLED, /* by ferry_source_cancel() or ferry_destination_cancel() */
     FERRY_ENGINE_ERROR_PEER,      /* the other side refused, broke the protocol or vanished */
     FERRY_ENGINE_ERROR_GUEST,     /* a callback of the embedder failed: pause, save, load, log */
+    FERRY_ENGINE_ERROR_STALLED,   /* given up, as the user chose for a guest that outruns the link */
     FERRY_ENGINE_ERROR_UNSURE,    /* in doubt: nobody runs, both images are whole; resolve it */
 } FerryEngineError;
 

@@ -163,12 +163,13 @@ static FerrySource *make_source(FerryMigration *m, FerryChannel *channel)
         .switchover_ack = m->used.switchover_ack,
         .send_uuid = m->used.validate_uuid,
         .record_path = m->used.record[0] != '\0' ? m->used.record : NULL,
-        .policy = ferry_policy_find(m->used.policy),
         .notify = on_notify,
         .notify_self = m,
     };
     FerryLimits limits;
+    const char *why;
 
+    (void)ferry_policy_parse(m->used.policy, &options.policy, &why); /* it was checked when set */
     choose_way(m, &options);
     ferry_settings_get_limits(&m->used, &limits);
     return ferry_source_new(m->guest, channel, m->interrupt, &options, &limits);

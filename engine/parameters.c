@@ -300,13 +300,15 @@ gboolean ferry_settings_nth_capability(const FerrySettings *settings, unsigned i
 static gboolean check_text(const Spec *spec, const char *text, GError **error)
 {
     FerryFault fault;
+    FerryPolicy policy;
+    const char *why;
 
     if (strlen(text) >= FERRY_SETTING_TEXT_MAX) {
         return refuse(error, "Parameter '%s' is longer than %d bytes", spec->name,
                       FERRY_SETTING_TEXT_MAX - 1);
     }
-    if (spec->field == FIELD(policy) && ferry_policy_find(text) == NULL) {
-        return refuse(error, "Parameter '%s': there is no policy '%s'", spec->name, text);
+    if (spec->field == FIELD(policy) && !ferry_policy_parse(text, &policy, &why)) {
+        return refuse(error, "Parameter '%s': '%s': %s", spec->name, text, why);
     }
     if (spec->field == FIELD(fault) && *text != '\0') {
         return ferry_fault_parse(text, &fault, error);

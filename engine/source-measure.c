@@ -233,6 +233,12 @@ static void learn_dirty_rate(FerrySource *s, uint64_t pages, uint64_t now)
     }
 }
 
+FerryMoment ferry_source_moment(const FerrySource *s)
+{
+    return (FerryMoment){.now_ns = ferry_now_ns(),
+                         .sent_bytes = ferry_ram_sender_bytes_written(s->sender)};
+}
+
 void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values)
 {
     FerryRamCounts counts = ferry_ram_sender_counts(s->sender);
@@ -240,7 +246,6 @@ void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values
     uint64_t sent = ferry_ram_sender_bytes_written(s->sender) - s->round_begin_bytes;
     uint64_t pages =
         ferry_ram_counts_pages(&counts) - ferry_ram_counts_pages(&s->round_begin_counts);
-    uint64_t dirty = ferry_precopy_pending_pages(s->machine);
     unsigned number = (unsigned)s->dirty_syncs;
     const FerryLimits *l = &s->current;
 
@@ -252,16 +257,19 @@ void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values
         s->wire_permille = ferry_scale(sent, 1000, pages * FERRY_PAGE_SIZE);
     }
     *out_values = (FerryRound){
-        .now_ns = now,
-        .number = number,
-        .dirty_bytes = dirty * FERRY_PAGE_SIZE,
+        .moment = ferry_source_moment(s),
         /* With a return path the destination itself says how far it is behind. */
         .queued_bytes = s->return_path ? 0 : ferry_ram_sender_queued(s->sender),
         .round_sent_bytes = sent,
-        .round_dirtied_bytes = number ? dirty * FERRY_PAGE_SIZE : 0,
         .round_ns = now - s->round_begin_ns,
         .uncapped_bytes_per_second = l->avail_switchover_bandwidth ? l->avail_switchover_bandwidth
                                                                    : ferry_rate_get(&s->rate),
+        .sync_ns = sync_ns,
+        .capped_bytes_per_second = l->max_bandwidth
+                                       ? MIN(l->max_bandwidth, ferry_rate_get(&s->rate))
+                                       : ferry_rate_get(&s->rate),
+        .unsent_wire_permille = PLAIN_PERMILLE,
+        .rate_permille_p5 = 1000,
         .wire_permille = s->wire_permille ? s->wire_permille : PLAIN_PERMILLE,
         .fixed_ns = s->fixed.total_ns,
         .downtime_limit_ns = l->downtime_limit_ns,
@@ -271,9 +279,6 @@ void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values
         .throttle_max = l->auto_converge ? l->max_cpu_throttle : 0,
         .throttle_trigger = l->throttle_trigger_threshold,
     };
-    if (number && !s->paused) {
-        learn_dirty_rate(s, dirty, now);
-    }
 }
 
 static uint64_t packed_pages(const FerryRamCounts *c)
@@ -284,6 +289,9 @@ static uint64_t packed_pages(const FerryRamCounts *c)
 void ferry_source_report(FerrySource *s, const FerryRound *v)
 {
     FerryRamCounts counts = ferry_ram_sender_counts(s->sender);
+    if (v->number && !s->paused) {
+        learn_dirty_rate(s, v->round_dirtied_bytes / FERRY_PAGE_SIZE, ferry_now_ns());
+    }
     uint64_t predicted = ferry_precopy_decision(s->machine)->predicted_downtime_ns;
     FerryRoundReport report = {
         .number = v->number,

@@ -162,6 +162,7 @@ gboolean ferry_source_drain(FerrySource *s, GError **error);
 gboolean ferry_source_should_rehearse(FerrySource *s);
 /* Pauses and resumes the guest once to learn what that and saving its devices costs. */
 gboolean ferry_source_rehearse(FerrySource *s, GError **error);
+FerryMoment ferry_source_moment(const FerrySource *s);
 /* Closes the round that ended with this sync; fills in what the policy is asked with. */
 void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values);
 /* After the decision: the round's report, the prediction's parts. */

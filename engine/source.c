@@ -99,14 +99,13 @@ static gboolean preflight(FerrySource *s, GError **error)
 
 static void new_machine(FerrySource *s)
 {
-    const FerryPolicyOps *policy = s->options.policy ? s->options.policy : &ferry_policy_downtime;
     unsigned n = ferry_memory_n_blocks(s->memory);
     g_autofree uint64_t *pages = g_new(uint64_t, n);
 
     for (unsigned i = 0; i < n; i++) {
         pages[i] = ferry_memory_block(s->memory, i)->length / FERRY_PAGE_SIZE;
     }
-    s->machine = ferry_precopy_new(policy, pages, n);
+    s->machine = ferry_precopy_new(&s->options.policy, pages, n);
 }
 
 static gboolean set_up(FerrySource *s, GError **error)
@@ -142,7 +141,7 @@ static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
     }
     uint64_t begin_ns = ferry_now_ns();
     for (unsigned i = 0; i < ferry_memory_n_blocks(s->memory); i++) {
-        if (!ferry_dirty_log_sync(s->log, i, ferry_precopy_pending(s->machine, i), error)) {
+        if (!ferry_dirty_log_sync(s->log, i, ferry_precopy_found(s->machine, i), error)) {
             return FALSE;
         }
     }
@@ -166,12 +165,24 @@ static gboolean make_room(FerrySource *s, uint64_t *section_ns, uint64_t longest
                                                          : ferry_source_listen(s, 0, error));
 }
 
+/* FERRY_ACTION_WATCH. What was written before is pending already. */
+static gboolean watch_log(FerrySource *s, GError **error)
+{
+    for (unsigned i = 0; i < ferry_memory_n_blocks(s->memory); i++) {
+        uint64_t n = ferry_dirty_log_block_pages(s->log, i);
+        if (!ferry_dirty_log_clear(s->log, i, 0, n, ferry_precopy_found(s->machine, i), error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 /* FERRY_ACTION_SEND. The order keeps pages: protect, then forget, then read (here or later). While
  * the guest is paused nothing can be written, so nothing needs protection. */
 static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *section_ns,
                            GError **error)
 {
-    FerryBitmap *pending = ferry_precopy_pending(s->machine, b->block);
+    FerryBitmap *found = ferry_precopy_found(s->machine, b->block);
     uint64_t longest = ferry_ram_sender_has_dear_sections(s->sender) ? DEAR_SECTION_NS : SECTION_NS;
     gboolean due =
         ferry_ram_sender_is_in_background(s->sender) && ferry_now_ns() - *section_ns > longest;
@@ -181,10 +192,10 @@ static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *sectio
         return FALSE;
     }
     if (!s->paused) {
-        if (!ferry_dirty_log_clear(s->log, b->block, b->first_page, b->n_pages, pending, error)) {
+        if (!ferry_dirty_log_clear(s->log, b->block, b->first_page, b->n_pages, found, error)) {
             return FALSE;
         }
-        ferry_bitmap_reset(pending, b->first_page, b->n_pages);
+        ferry_bitmap_reset(found, b->first_page, b->n_pages);
     }
     ferry_source_begin_pages(s);
     return ferry_ram_sender_pages(s->sender, b->block, b->first_page, b->n_pages, s->paused, error);
@@ -217,6 +228,9 @@ static gboolean perform(FerrySource *s, FerryAction action, const FerryBatch *ba
     case FERRY_ACTION_SYNC:
         *out_event = FERRY_EVENT_SYNCED;
         return sync_log(s, values, error);
+    case FERRY_ACTION_WATCH:
+        *out_event = FERRY_EVENT_WATCHED;
+        return watch_log(s, error);
     case FERRY_ACTION_SEND:
         *out_event = FERRY_EVENT_SENT;
         return send_batch(s, batch, section_ns, error);
@@ -259,6 +273,21 @@ static void after_step(FerrySource *s, FerryEvent event, FerryPhase before,
     }
 }
 
+/* The machine's own end: neither the peer nor the user asked for it now. */
+static void give_up(FerrySource *s, GError **error)
+{
+    if (ferry_precopy_timed_out(s->machine)) {
+        g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_STALLED,
+                    "the migration did not converge in the time that it was given");
+        return;
+    }
+    g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_STALLED,
+                "the migration does not converge: the downtime limit of %.0f ms cannot be met, the "
+                "shortest downtime possible is about %.0f ms",
+                (double)s->current.downtime_limit_ns / 1e6,
+                (double)ferry_precopy_forecast(s->machine)->floor_ns / 1e6);
+}
+
 gboolean ferry_source_run(FerrySource *s, GError **error)
 {
     FerryRound values = {0};
@@ -276,6 +305,9 @@ gboolean ferry_source_run(FerrySource *s, GError **error)
     FerryEvent event = set_up(s, &happened) ? FERRY_EVENT_READY : FERRY_EVENT_STOPPED;
     for (;;) {
         FerryPhase before = ferry_precopy_phase(s->machine);
+        if (event != FERRY_EVENT_SYNCED) {
+            values.moment = ferry_source_moment(s);
+        }
         action = ferry_precopy_step(s->machine, event, &values, &batch);
         if (action == FERRY_ACTION_FINISH || action == FERRY_ACTION_RESUME ||
             action == FERRY_ACTION_HOLD) {
@@ -296,6 +328,9 @@ gboolean ferry_source_run(FerrySource *s, GError **error)
         pthread_mutex_lock(&s->lock);
         s->progress.verified = action == FERRY_ACTION_FINISH && s->downtime.verify_ns > 0;
         pthread_mutex_unlock(&s->lock);
+    }
+    if (!happened && action == FERRY_ACTION_RESUME) {
+        give_up(s, &happened);
     }
     if (action != FERRY_ACTION_FINISH) {
         ferry_source_judge(s, &happened, error);

@@ -36,7 +36,7 @@ typedef struct {
     gboolean pause_before_switchover; /* wait, guest paused, for ferry_source_continue() */
     gboolean verify;                  /* send XXH3 of all RAM at the pause to a Ferry peer */
     const char *record_path;          /* handover record, written before GO; NULL = none. Copied */
-    const FerryPolicyOps *policy;     /* NULL = the default, "ferry"; borrowed */
+    FerryPolicy policy;               /* its ops are borrowed; NULL there = the default, "ferry" */
     const FerryDialect *dialect;      /* for a QEMU; NULL = by the guest's machine type, which if it
                                        * is none of QEMU's only a Ferry has. Copied */
     gboolean switchover_ack;          /* wait for the destination's leave to switch over */

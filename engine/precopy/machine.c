@@ -1,14 +1,26 @@
 #include "engine/precopy/machine.h"
+#include "engine/precopy/order.h"
+
+#define FERRY_PAGE_BYTES 4096u /* as in engine/memory.h */
 
 struct FerryPrecopy {
     FerryPhase phase;
     const FerryPolicyOps *policy;
     void *policy_state;
     FerryDecision decision;
+    FerryForecast forecast;
+    FerryTimeout timeout;
+    gboolean timed_out;
     unsigned n_blocks;
-    FerryBitmap *pending;
-    unsigned cursor_block; /* where the pass stands */
-    uint64_t cursor_page;
+    uint64_t *block_pages;
+    uint64_t ram_pages;
+    FerryPending *pending;
+    FerryBitmap *found; /* per block: found written, pending from the next SYNCED on */
+    FerryBitmap *sent;  /* per block: handed out at least once */
+    uint64_t unsent_pages, deferred_pages;
+    FerryHeat *heat; /* NULL until a policy watches */
+    uint64_t ready_ns, synced_ns;
+    unsigned syncs;
     gboolean rested; /* since the last sync */
 };
 
@@ -27,7 +39,7 @@ static const unsigned allowed[FERRY_N_PHASES] = {
 #define ON(event) (1u << FERRY_EVENT_##event)
 static const unsigned expected[FERRY_N_PHASES] = {
     [FERRY_PHASE_SETUP] = ON(READY),
-    [FERRY_PHASE_ITERATE] = ON(SYNCED) | ON(SENT),
+    [FERRY_PHASE_ITERATE] = ON(SYNCED) | ON(WATCHED) | ON(SENT),
     [FERRY_PHASE_PAUSING] = ON(PAUSED),
     [FERRY_PHASE_FINAL] = ON(SYNCED) | ON(SENT),
     [FERRY_PHASE_STATE] = ON(SAVED) | ON(OFFERED),
@@ -42,47 +54,92 @@ static FerryAction enter(FerryPrecopy *m, FerryPhase next, FerryAction action)
     return action;
 }
 
-FerryPrecopy *ferry_precopy_new(const FerryPolicyOps *policy, const uint64_t *block_pages,
+void ferry_precopy_set_policy(FerryPrecopy *m, const FerryPolicy *policy)
+{
+    g_free(m->policy_state);
+    m->policy = policy->ops ? policy->ops : &ferry_policy_ferry;
+    m->policy_state = g_malloc0(MAX(m->policy->state_size, 1));
+    if (m->policy->begin) {
+        m->policy->begin(m->policy_state, policy->argument);
+    }
+    if (m->policy->watches && !m->heat) {
+        m->heat = ferry_heat_new(m->block_pages, m->n_blocks);
+        ferry_heat_watch(m->heat, m->synced_ns);
+    }
+}
+
+void ferry_precopy_set_timeout(FerryPrecopy *m, const FerryTimeout *timeout)
+{
+    m->timeout = *timeout;
+}
+
+FerryPrecopy *ferry_precopy_new(const FerryPolicy *policy, const uint64_t *block_pages,
                                 unsigned n_blocks)
 {
     FerryPrecopy *m = g_new0(FerryPrecopy, 1);
-    m->policy = policy;
-    m->policy_state = g_malloc0(MAX(policy->state_size, 1));
+
     m->decision.predicted_downtime_ns = UINT64_MAX;
     m->n_blocks = n_blocks;
-    m->pending = g_new0(FerryBitmap, n_blocks);
+    m->block_pages = g_memdup2(block_pages, n_blocks * sizeof *block_pages);
+    m->pending = ferry_pending_new(block_pages, n_blocks);
+    m->found = g_new0(FerryBitmap, n_blocks);
+    m->sent = g_new0(FerryBitmap, n_blocks);
     for (unsigned i = 0; i < n_blocks; i++) {
-        ferry_bitmap_init(&m->pending[i], block_pages[i]);
+        ferry_bitmap_init(&m->found[i], block_pages[i]);
+        ferry_bitmap_init(&m->sent[i], block_pages[i]);
+        m->ram_pages += block_pages[i];
     }
+    m->unsent_pages = m->ram_pages;
+    ferry_precopy_set_policy(m, policy);
     return m;
 }
 
-/* One pass over all blocks, in address order: from the cursor to the end. */
-static gboolean next_batch(FerryPrecopy *m, FerryBatch *out_batch)
+static gboolean next_batch(FerryPrecopy *m, uint64_t now_ns, FerryBatch *out_batch)
 {
-    for (; m->cursor_block < m->n_blocks; m->cursor_block++, m->cursor_page = 0) {
-        FerryBitmap *pending = &m->pending[m->cursor_block];
-        uint64_t first, n;
-        if (!ferry_bitmap_next_run(pending, m->cursor_page, FERRY_BATCH_PAGES, &first, &n)) {
-            continue;
-        }
-        ferry_bitmap_reset(pending, first, n);
-        m->cursor_page = first + n;
-        *out_batch = (FerryBatch){.block = m->cursor_block, .first_page = first, .n_pages = n};
-        return TRUE;
+    FerryOrder order = m->phase == FERRY_PHASE_FINAL ? FERRY_ORDER_PASS : m->policy->order;
+    FerryRun run;
+
+    if (!ferry_pending_next(m->pending, order, m->heat, FERRY_BATCH_PAGES, &run)) {
+        return FALSE;
     }
-    m->cursor_block = 0;
-    m->cursor_page = 0;
-    return FALSE;
+    if (m->unsent_pages > 0) {
+        m->unsent_pages -= run.n - ferry_bitmap_count_range(&m->sent[run.block], run.first, run.n);
+        ferry_bitmap_set(&m->sent[run.block], run.first, run.n);
+    }
+    if (m->heat && m->phase == FERRY_PHASE_ITERATE) {
+        ferry_heat_sent(m->heat, run.block, run.first, run.n, now_ns);
+    }
+    *out_batch = (FerryBatch){.block = run.block, .first_page = run.first, .n_pages = run.n};
+    return TRUE;
 }
 
-static FerryAction after_batch(FerryPrecopy *m, FerryBatch *out_batch)
+static FerryAction give_up(FerryPrecopy *m)
 {
-    if (next_batch(m, out_batch)) {
-        return enter(m, m->phase, FERRY_ACTION_SEND);
-    }
+    m->decision.verdict = FERRY_VERDICT_GIVE_UP;
+    return enter(m, FERRY_PHASE_FAILED, FERRY_ACTION_RESUME);
+}
+
+static FerryAction switch_over(FerryPrecopy *m)
+{
+    m->decision.verdict = FERRY_VERDICT_SWITCH_OVER;
+    return enter(m, FERRY_PHASE_PAUSING, FERRY_ACTION_PAUSE);
+}
+
+static FerryAction after_batch(FerryPrecopy *m, const FerryMoment *moment, FerryBatch *out_batch)
+{
     if (m->phase == FERRY_PHASE_FINAL) {
-        return enter(m, FERRY_PHASE_STATE, FERRY_ACTION_SAVE);
+        return next_batch(m, 0, out_batch) ? enter(m, m->phase, FERRY_ACTION_SEND)
+                                           : enter(m, FERRY_PHASE_STATE, FERRY_ACTION_SAVE);
+    }
+    if (m->timeout.timeout_ns > 0 && moment->now_ns - m->ready_ns >= m->timeout.timeout_ns) {
+        m->timed_out = TRUE;
+        return m->timeout.pause ? switch_over(m) : give_up(m);
+    }
+    gboolean over = m->policy->is_round_over &&
+                    m->policy->is_round_over(m->policy_state, moment,
+                                             ferry_pending_count(m->pending) * FERRY_PAGE_BYTES);
+    if (!over && next_batch(m, moment->now_ns, out_batch)) {
+        return enter(m, m->phase, FERRY_ACTION_SEND);
     }
     if (!m->rested) {
         m->rested = TRUE;
@@ -91,30 +148,85 @@ static FerryAction after_batch(FerryPrecopy *m, FerryBatch *out_batch)
     return enter(m, FERRY_PHASE_ITERATE, FERRY_ACTION_SYNC);
 }
 
-static FerryAction after_sync(FerryPrecopy *m, const FerryRound *values, FerryBatch *out_batch)
+/* What the sync found becomes pending; what only the machine knows goes into @values. */
+static void take_in(FerryPrecopy *m, FerryRound *values)
 {
-    if (m->phase == FERRY_PHASE_FINAL) {
-        return after_batch(m, out_batch);
+    uint64_t fresh = 0;
+
+    m->deferred_pages = ferry_pending_count(m->pending);
+    for (unsigned i = 0; i < m->n_blocks; i++) {
+        fresh += ferry_pending_merge(m->pending, i, &m->found[i], m->syncs ? m->heat : NULL,
+                                     m->synced_ns, values->moment.now_ns);
     }
+    values->number = m->syncs++;
+    values->ram_bytes = m->ram_pages * FERRY_PAGE_BYTES;
+    values->dirty_bytes = ferry_pending_count(m->pending) * FERRY_PAGE_BYTES;
+    values->round_dirtied_bytes = values->number ? fresh * FERRY_PAGE_BYTES : 0;
+    values->forecast = NULL;
+    m->synced_ns = values->moment.now_ns;
+}
+
+static void look_ahead(FerryPrecopy *m, FerryRound *values)
+{
+    FerryCensus census;
+    FerryForecastInput input = {
+        .pending_pages = ferry_pending_count(m->pending),
+        .unsent_pages = m->unsent_pages,
+        .capped_bytes_per_second = values->capped_bytes_per_second,
+        .uncapped_bytes_per_second = values->uncapped_bytes_per_second,
+        .wire_permille = values->wire_permille,
+        .unsent_wire_permille = values->unsent_wire_permille,
+        .fixed_ns = values->fixed_ns,
+        .margin_ns = values->margin_ns,
+        .downtime_limit_ns = values->downtime_limit_ns,
+    };
+
+    if (!m->heat || values->number == 0) {
+        m->forecast = (FerryForecast){.finish_ns = UINT64_MAX, .downtime_ns = UINT64_MAX};
+        return;
+    }
+    ferry_heat_census(m->heat, values->moment.now_ns, &census);
+    m->forecast = ferry_forecast(&census, &input);
+    values->forecast = &m->forecast;
+}
+
+static FerryAction after_sync(FerryPrecopy *m, FerryRound *values, FerryBatch *out_batch)
+{
+    take_in(m, values);
+    ferry_pending_begin_round(m->pending, m->policy->order, m->phase == FERRY_PHASE_FINAL);
+    if (m->phase == FERRY_PHASE_FINAL) {
+        return after_batch(m, &values->moment, out_batch);
+    }
+    look_ahead(m, values);
     m->decision = m->policy->decide(m->policy_state, values);
     m->rested = m->decision.rest_ns == 0;
     if (m->decision.verdict == FERRY_VERDICT_SWITCH_OVER) {
-        return enter(m, FERRY_PHASE_PAUSING, FERRY_ACTION_PAUSE);
+        return switch_over(m);
     }
-    return after_batch(m, out_batch);
+    if (m->decision.verdict == FERRY_VERDICT_GIVE_UP) {
+        return give_up(m);
+    }
+    if (values->number == 0 && m->policy->watches) {
+        return enter(m, FERRY_PHASE_ITERATE, FERRY_ACTION_WATCH);
+    }
+    return after_batch(m, &values->moment, out_batch);
 }
 
-FerryAction ferry_precopy_step(FerryPrecopy *m, FerryEvent event, const FerryRound *values,
+FerryAction ferry_precopy_step(FerryPrecopy *m, FerryEvent event, FerryRound *values,
                                FerryBatch *out_batch)
 {
     g_assert(event == FERRY_EVENT_STOPPED || (expected[m->phase] & (1u << event)));
     switch (event) { /* no default: the compiler names a forgotten event */
     case FERRY_EVENT_READY:
+        m->ready_ns = values->moment.now_ns;
         return enter(m, FERRY_PHASE_ITERATE, FERRY_ACTION_SYNC);
     case FERRY_EVENT_SYNCED:
         return after_sync(m, values, out_batch);
+    case FERRY_EVENT_WATCHED:
+        ferry_heat_watch(m->heat, values->moment.now_ns);
+        return after_batch(m, &values->moment, out_batch);
     case FERRY_EVENT_SENT:
-        return after_batch(m, out_batch);
+        return after_batch(m, &values->moment, out_batch);
     case FERRY_EVENT_PAUSED:
         return enter(m, FERRY_PHASE_FINAL, FERRY_ACTION_SYNC);
     case FERRY_EVENT_SAVED:
@@ -133,22 +245,33 @@ FerryAction ferry_precopy_step(FerryPrecopy *m, FerryEvent event, const FerryRou
 
 FerryPhase ferry_precopy_phase(const FerryPrecopy *m) { return m->phase; }
 
-FerryBitmap *ferry_precopy_pending(FerryPrecopy *m, unsigned block)
+gboolean ferry_precopy_timed_out(const FerryPrecopy *m) { return m->timed_out; }
+
+FerryBitmap *ferry_precopy_found(FerryPrecopy *m, unsigned block)
 {
     g_assert(block < m->n_blocks);
-    return &m->pending[block];
+    return &m->found[block];
 }
 
 uint64_t ferry_precopy_pending_pages(const FerryPrecopy *m)
 {
-    uint64_t pages = 0;
+    uint64_t pages = ferry_pending_count(m->pending);
+
     for (unsigned i = 0; i < m->n_blocks; i++) {
-        pages += ferry_bitmap_count(&m->pending[i]);
+        pages += ferry_pending_count_new(m->pending, i, &m->found[i]);
     }
     return pages;
 }
 
+uint64_t ferry_precopy_unsent_pages(const FerryPrecopy *m) { return m->unsent_pages; }
+
+uint64_t ferry_precopy_deferred_pages(const FerryPrecopy *m) { return m->deferred_pages; }
+
 const FerryDecision *ferry_precopy_decision(const FerryPrecopy *m) { return &m->decision; }
+
+const FerryForecast *ferry_precopy_forecast(const FerryPrecopy *m) { return &m->forecast; }
+
+const FerryPolicyOps *ferry_precopy_policy(const FerryPrecopy *m) { return m->policy; }
 
 void ferry_precopy_free(FerryPrecopy *m)
 {
@@ -156,9 +279,14 @@ void ferry_precopy_free(FerryPrecopy *m)
         return;
     }
     for (unsigned i = 0; i < m->n_blocks; i++) {
-        ferry_bitmap_clear(&m->pending[i]);
+        ferry_bitmap_clear(&m->found[i]);
+        ferry_bitmap_clear(&m->sent[i]);
     }
-    g_free(m->pending);
+    g_free(m->found);
+    g_free(m->sent);
+    ferry_pending_free(m->pending);
+    ferry_heat_free(m->heat);
+    g_free(m->block_pages);
     g_free(m->policy_state);
     g_free(m);
 }

@@ -428,7 +428,7 @@ static void endless_rounds_take_no_endless_memory(void)
     FerryProgress p = {0};
     static const FerryPolicyOps never = {.name = "never", .decide = go_round};
 
-    begin_source(&h, (FerrySourceOptions){.policy = &never}, quick());
+    begin_source(&h, (FerrySourceOptions){.policy = {.ops = &never}}, quick());
     answer(&h, FERRY_PING_HELLO, FERRY_PONG_HELLO_ANSWER);
     while (p.rounds < 3 * FERRY_ROUNDS_KEPT) {
         play(&h);

@@ -3,5 +3,5 @@
 
 int main()
 {
-    return ferry_policy_downtime.decide == nullptr;
+    return ferry_policy_ferry.decide == nullptr;
 }

@@ -11,10 +11,12 @@ static FerryDecision after_three(void *self, const FerryRound *round)
                                                     : FERRY_VERDICT_ANOTHER_ROUND,
                            .predicted_downtime_ns = *calls};
 }
-static const FerryPolicyOps third_time = {"third-time", sizeof(unsigned), after_three};
+static const FerryPolicyOps third_time_ops = {
+    .name = "third-time", .state_size = sizeof(unsigned), .decide = after_three};
+static const FerryPolicy third_time = {.ops = &third_time_ops};
 
 static const uint64_t two_blocks[] = {300, 70};
-static const FerryRound round_values;
+static FerryRound round_values;
 
 static FerryPrecopy *machine_at(FerryPhase phase)
 {
@@ -35,9 +37,9 @@ Test(machine, hands_out_every_pending_page_once_and_in_order)
 {
     g_autoptr(FerryPrecopy) m = ferry_precopy_new(&third_time, two_blocks, 2);
     FerryBatch b;
-    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_READY, NULL, &b), FERRY_ACTION_SYNC);
-    ferry_bitmap_set(ferry_precopy_pending(m, 0), 0, 300);
-    ferry_bitmap_set(ferry_precopy_pending(m, 1), 69, 1);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_READY, &round_values, &b), FERRY_ACTION_SYNC);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 0, 300);
+    ferry_bitmap_set(ferry_precopy_found(m, 1), 69, 1);
     cr_assert_eq(ferry_precopy_pending_pages(m), 301);
 
     static const FerryBatch batches[] = {
@@ -52,24 +54,27 @@ Test(machine, hands_out_every_pending_page_once_and_in_order)
         cr_expect_eq(b.block, batches[i].block);
         cr_expect_eq(b.first_page, batches[i].first_page);
         cr_expect_eq(b.n_pages, batches[i].n_pages);
-        action = ferry_precopy_step(m, FERRY_EVENT_SENT, NULL, &b);
+        action = ferry_precopy_step(m, FERRY_EVENT_SENT, &round_values, &b);
     }
     cr_assert_eq(action, FERRY_ACTION_SYNC);
     cr_assert_eq(ferry_precopy_pending_pages(m), 0);
 }
 
-Test(machine, a_page_marked_behind_the_cursor_waits_for_the_next_pass)
+Test(machine, what_is_found_during_a_round_waits_for_the_next_sync)
 {
     g_autoptr(FerryPrecopy) m = ferry_precopy_new(&third_time, two_blocks, 2);
     FerryBatch b;
-    ferry_precopy_step(m, FERRY_EVENT_READY, NULL, &b);
-    ferry_bitmap_set(ferry_precopy_pending(m, 0), 10, 1);
-    ferry_bitmap_set(ferry_precopy_pending(m, 0), 20, 1);
+    ferry_precopy_step(m, FERRY_EVENT_READY, &round_values, &b);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 10, 1);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 20, 1);
     ferry_precopy_step(m, FERRY_EVENT_SYNCED, &round_values, &b);
-    ferry_bitmap_set(ferry_precopy_pending(m, 0), 5, 1);
-    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, NULL, &b), FERRY_ACTION_SEND);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 5, 1);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 20, 5);
+    cr_expect_eq(ferry_precopy_pending_pages(m), 6);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &round_values, &b), FERRY_ACTION_SEND);
     cr_assert_eq(b.first_page, 20);
-    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, NULL, &b), FERRY_ACTION_SYNC);
+    cr_assert_eq(b.n_pages, 1);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &round_values, &b), FERRY_ACTION_SYNC);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &round_values, &b), FERRY_ACTION_SEND);
     cr_assert_eq(b.first_page, 5);
 }
@@ -77,23 +82,24 @@ Test(machine, a_page_marked_behind_the_cursor_waits_for_the_next_pass)
 static FerryDecision rests(void *self, const FerryRound *round)
 {
     (void)self;
-    return (FerryDecision){.rest_ns = round->number};
+    return (FerryDecision){.rest_ns = round->downtime_limit_ns};
 }
-static const FerryPolicyOps resting = {"resting", 0, rests};
+static const FerryPolicyOps resting_ops = {.name = "resting", .decide = rests};
+static const FerryPolicy resting = {.ops = &resting_ops};
 
 Test(machine, rests_once_before_the_next_sync_when_the_policy_says_so)
 {
     g_autoptr(FerryPrecopy) m = ferry_precopy_new(&resting, two_blocks, 2);
-    FerryRound one = {.number = 1}, none = {.number = 0};
+    FerryRound one = {.downtime_limit_ns = 1}, none = {.downtime_limit_ns = 0};
     FerryBatch b;
-    ferry_precopy_step(m, FERRY_EVENT_READY, NULL, &b);
+    ferry_precopy_step(m, FERRY_EVENT_READY, &round_values, &b);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &one, &b), FERRY_ACTION_REST);
     cr_assert_eq(ferry_precopy_decision(m)->rest_ns, 1);
-    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, NULL, &b), FERRY_ACTION_SYNC);
-    ferry_bitmap_set(ferry_precopy_pending(m, 0), 10, 1);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &round_values, &b), FERRY_ACTION_SYNC);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 10, 1);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &one, &b), FERRY_ACTION_SEND);
-    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, NULL, &b), FERRY_ACTION_REST);
-    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, NULL, &b), FERRY_ACTION_SYNC);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &round_values, &b), FERRY_ACTION_REST);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &round_values, &b), FERRY_ACTION_SYNC);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &none, &b), FERRY_ACTION_SYNC);
 }
 
@@ -103,10 +109,10 @@ Test(machine, goes_through_the_handover)
     FerryBatch b;
     cr_expect_eq(ferry_precopy_decision(m)->predicted_downtime_ns, 3);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_PAUSED, NULL, &b), FERRY_ACTION_SYNC);
-    ferry_bitmap_set(ferry_precopy_pending(m, 1), 3, 2);
+    ferry_bitmap_set(ferry_precopy_found(m, 1), 3, 2);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &round_values, &b), FERRY_ACTION_SEND);
     cr_assert_eq(ferry_precopy_phase(m), FERRY_PHASE_FINAL);
-    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, NULL, &b), FERRY_ACTION_SAVE);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &round_values, &b), FERRY_ACTION_SAVE);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SAVED, NULL, &b), FERRY_ACTION_AWAIT_LOADED);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_LOADED, NULL, &b), FERRY_ACTION_RELEASE);
     cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_RUNNING, NULL, &b), FERRY_ACTION_FINISH);
@@ -150,27 +156,25 @@ ParameterizedTest(Stop *row, machine, a_failure_resumes_until_released)
 
 Test(machine, the_same_inputs_give_the_same_actions)
 {
-    g_autoptr(FerryPrecopy) a = ferry_precopy_new(&ferry_policy_downtime, two_blocks, 2);
-    g_autoptr(FerryPrecopy) b = ferry_precopy_new(&ferry_policy_downtime, two_blocks, 2);
+    static const FerryPolicy ferry = {.ops = &ferry_policy_ferry};
+    g_autoptr(FerryPrecopy) a = ferry_precopy_new(&ferry, two_blocks, 2);
+    g_autoptr(FerryPrecopy) b = ferry_precopy_new(&ferry, two_blocks, 2);
     FerryEvent event = FERRY_EVENT_READY;
     uint64_t random = 88172645463325252u;
     for (unsigned i = 0; i < 2000; i++) {
         FerryBatch batch_a = {0}, batch_b = {0};
-        FerryRound round = {.number = i,
-                            .fixed_ns = 1,
-                            .uncapped_bytes_per_second = 1,
-                            .wire_permille = 1000,
-                            .dirty_bytes = 4096};
+        FerryRound round = {.fixed_ns = 1, .uncapped_bytes_per_second = 1, .wire_permille = 1000},
+                   same = round;
         FerryAction action = ferry_precopy_step(a, event, &round, &batch_a);
-        cr_assert_eq(action, ferry_precopy_step(b, event, &round, &batch_b));
+        cr_assert_eq(action, ferry_precopy_step(b, event, &same, &batch_b));
         cr_assert_arr_eq(&batch_a, &batch_b, sizeof batch_a);
         event = FERRY_EVENT_SENT;
         if (action == FERRY_ACTION_SYNC) {
             event = FERRY_EVENT_SYNCED;
             for (unsigned k = 0; k < 20; k++) {
                 random ^= random << 13, random ^= random >> 7, random ^= random << 17;
-                ferry_bitmap_set(ferry_precopy_pending(a, 0), random % 300, 1);
-                ferry_bitmap_set(ferry_precopy_pending(b, 0), random % 300, 1);
+                ferry_bitmap_set(ferry_precopy_found(a, 0), random % 300, 1);
+                ferry_bitmap_set(ferry_precopy_found(b, 0), random % 300, 1);
             }
         }
     }

@@ -61,5 +61,5 @@ static FerryDecision decide(void *self, const FerryRound *r)
     return d;
 }
 
-const FerryPolicyOps ferry_policy_downtime = {
-    .name = "ferry", .state_size = sizeof(Throttle), .decide = decide};
+const FerryPolicyOps ferry_policy_ferry = {
+    .name = "ferry", .state_size = sizeof(Throttle), .order = FERRY_ORDER_PASS, .decide = decide};
