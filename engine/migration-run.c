@@ -162,14 +162,13 @@ static FerrySource *make_source(FerryMigration *m, FerryChannel *channel)
         .verify = m->used.verify,
         .switchover_ack = m->used.switchover_ack,
         .send_uuid = m->used.validate_uuid,
+        .dirty_chunk_bytes = m->used.dirty_chunk_bytes,
         .record_path = m->used.record[0] != '\0' ? m->used.record : NULL,
         .notify = on_notify,
         .notify_self = m,
     };
     FerryLimits limits;
-    const char *why;
 
-    (void)ferry_policy_parse(m->used.policy, &options.policy, &why); /* it was checked when set */
     choose_way(m, &options);
     ferry_settings_get_limits(&m->used, &limits);
     return ferry_source_new(m->guest, channel, m->interrupt, &options, &limits);
@@ -232,15 +231,8 @@ static gboolean attach(FerryMigration *m, FerryChannel *channel, GError **error)
 
 static gboolean transfer(FerryMigration *m, GError **error)
 {
-    FerryChannel *channel;
+    FerryChannel *channel = open_channel(m, error);
 
-    if (!m->incoming) {
-        FerryDirtyLog *log = ferry_guest_dirty_log(m->guest);
-        if (!ferry_dirty_log_set_chunk(log, m->used.dirty_chunk_bytes, error)) {
-            return FALSE;
-        }
-    }
-    channel = open_channel(m, error);
     if (channel == NULL || !attach(m, channel, error)) {
         return FALSE;
     }

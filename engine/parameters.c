@@ -32,15 +32,16 @@ typedef struct {
 } Spec;
 
 #define FIELD(member) offsetof(FerrySettings, member)
+#define TIMEOUT_MAX_MS (30ull * 86400 * 1000)
 #define BYTES_MAX ((uint64_t)INT64_MAX /* what JSON carries */)
 #define NUMBER(name, kind, default, minimum, maximum, member, unit)                                \
     {                                                                                              \
         name, FERRY_PARAMETER_NUMBER, kind, default, minimum, maximum, NULL, FIELD(member), unit,  \
             NULL                                                                                   \
     }
-#define TEXT(name, default, member)                                                                \
+#define TEXT(name, kind, default, member)                                                          \
     {                                                                                              \
-        name, FERRY_PARAMETER_TEXT, BUILT, 0, 0, 0, default, FIELD(member), NULL, NULL             \
+        name, FERRY_PARAMETER_TEXT, kind, 0, 0, 0, default, FIELD(member), NULL, NULL              \
     }
 #define FIXED_NUMBER(name, kind, default)                                                          \
     {                                                                                              \
@@ -75,6 +76,18 @@ static const Choice zero_pages[] = {
     {"multifd", FERRY_ZERO_PAGES_MULTIFD, TRUE },
     {NULL,      0,                        FALSE},
 };
+static const Choice on_stall[] = {
+    {"wait",     FERRY_ON_STALL_WAIT,     TRUE },
+    {"pause",    FERRY_ON_STALL_PAUSE,    TRUE },
+    {"throttle", FERRY_ON_STALL_THROTTLE, TRUE },
+    {"cancel",   FERRY_ON_STALL_CANCEL,   TRUE },
+    {NULL,       0,                       FALSE},
+};
+static const Choice on_timeout[] = {
+    {"pause",  FERRY_ON_STALL_PAUSE,  TRUE },
+    {"cancel", FERRY_ON_STALL_CANCEL, TRUE },
+    {NULL,     0,                     FALSE},
+};
 
 static const Spec specs[] = {
     NUMBER("max-bandwidth", LIMIT, 128u << 20, 0, BYTES_MAX, max_bandwidth, "bytes/s"),
@@ -85,12 +98,14 @@ static const Spec specs[] = {
     NUMBER("cpu-throttle-initial", LIMIT, 20, 1, 99, cpu_throttle_initial, "%"),
     NUMBER("cpu-throttle-increment", LIMIT, 10, 1, 99, cpu_throttle_increment, "%"),
     NUMBER("max-cpu-throttle", LIMIT, 99, 1, 99, max_cpu_throttle, "%"),
-    TEXT("x-ferry-policy", "ferry", policy),
+    TEXT("x-ferry-policy", LIMIT, "ferry", policy),
+    CHOICE("x-ferry-on-stall", LIMIT, FERRY_ON_STALL_WAIT, on_stall, on_stall),
+    NUMBER("x-ferry-timeout", LIMIT, 0, 0, TIMEOUT_MAX_MS, timeout_ms, "ms"),
+    CHOICE("x-ferry-on-timeout", LIMIT, FERRY_ON_STALL_CANCEL, on_timeout, on_timeout),
     NUMBER("x-ferry-io-timeout-ms", BUILT, 10000, 100, 3600000, io_timeout_ms, "ms"),
-    NUMBER("x-ferry-dirty-chunk", BUILT, FERRY_DIRTY_LOG_CHUNK_DEFAULT, FERRY_DIRTY_LOG_CHUNK_MIN,
-           1u << 30, dirty_chunk_bytes, "bytes"),
-    TEXT("x-ferry-record", "", record),
-    TEXT("x-ferry-fault", "", fault),
+    NUMBER("x-ferry-dirty-chunk", BUILT, 0, 0, 1u << 30, dirty_chunk_bytes, "bytes"),
+    TEXT("x-ferry-record", BUILT, "", record),
+    TEXT("x-ferry-fault", BUILT, "", fault),
     FIXED_NUMBER("announce-initial", FIXED, 50),
     FIXED_NUMBER("announce-max", FIXED, 550),
     FIXED_NUMBER("announce-rounds", FIXED, 5),
@@ -206,6 +221,8 @@ void ferry_settings_init(FerrySettings *settings)
 
 void ferry_settings_get_limits(const FerrySettings *settings, FerryLimits *out_limits)
 {
+    const char *why;
+
     *out_limits = (FerryLimits){
         .max_bandwidth = settings->max_bandwidth,
         .downtime_limit_ns = settings->downtime_limit_ms * 1000000,
@@ -215,7 +232,11 @@ void ferry_settings_get_limits(const FerrySettings *settings, FerryLimits *out_l
         .cpu_throttle_increment = (unsigned)settings->cpu_throttle_increment,
         .max_cpu_throttle = (unsigned)settings->max_cpu_throttle,
         .throttle_trigger_threshold = (unsigned)settings->throttle_trigger_threshold,
+        .on_stall = (FerryOnStall)settings->on_stall,
+        .timeout = {.timeout_ns = settings->timeout_ms * 1000000,
+                    .pause = settings->on_timeout == FERRY_ON_STALL_PAUSE},
     };
+    (void)ferry_policy_parse(settings->policy, &out_limits->policy, &why); /* checked when set */
 }
 
 static gboolean refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -250,39 +271,6 @@ gboolean ferry_settings_set_capability(FerrySettings *settings, const char *name
         return TRUE;
     }
     return refuse(error, "Parameter 'capability' does not accept value '%s'", name);
-}
-
-static gboolean clash(gboolean both, const char *one, const char *other, GError **error)
-{
-    return both ? refuse(error, "%s is not compatible with %s", one, other) : TRUE;
-}
-
-gboolean ferry_settings_check_capabilities(const FerrySettings *s, GError **error)
-{
-    if (s->switchover_ack && !s->return_path) {
-        return refuse(error, "Capability 'switchover-ack' requires capability 'return-path'");
-    }
-    return clash(s->multifd && s->xbzrle, "Multifd", "xbzrle", error) &&
-           clash(s->multifd && s->compress, "Multifd", "compress", error) &&
-           clash(s->mapped_ram && s->xbzrle, "Mapped-ram", "xbzrle", error) &&
-           clash(s->mapped_ram && s->compress, "Mapped-ram", "compress", error);
-}
-
-gboolean ferry_settings_check_address(const FerrySettings *s, const FerryAddress *address,
-                                      GError **error)
-{
-    gboolean is_file = address->type == FERRY_ADDRESS_FILE;
-    gboolean is_socket = address->type == FERRY_ADDRESS_TCP || address->type == FERRY_ADDRESS_UNIX;
-
-    if (s->mapped_ram && !is_file) {
-        return refuse(error, "Capability 'mapped-ram' requires a file: address: its pages have "
-                             "fixed places");
-    }
-    if (s->multifd && !s->mapped_ram && !is_socket) {
-        return refuse(error, "Capability 'multifd' requires a tcp: or unix: address: it makes "
-                             "several connections");
-    }
-    return TRUE;
 }
 
 gboolean ferry_settings_nth_capability(const FerrySettings *settings, unsigned index,
@@ -324,6 +312,11 @@ static gboolean set_number(FerrySettings *settings, const Spec *spec, uint64_t n
                       "Parameter '%s' expects an integer in the range of %" G_GUINT64_FORMAT
                       " to %" G_GUINT64_FORMAT " %s",
                       spec->name, spec->minimum, spec->maximum, spec->unit);
+    }
+    if (spec->field == FIELD(dirty_chunk_bytes) && number > 0 &&
+        number < FERRY_DIRTY_LOG_CHUNK_MIN) {
+        return refuse(error, "Parameter '%s' expects 0 or at least %u bytes", spec->name,
+                      FERRY_DIRTY_LOG_CHUNK_MIN);
     }
     if ((spec->field == FIELD(dirty_chunk_bytes) || spec->field == FIELD(xbzrle_cache_size)) &&
         (number & (number - 1)) != 0) {
@@ -383,17 +376,6 @@ gboolean ferry_settings_set_parameter(FerrySettings *settings, const char *name,
     return TRUE;
 }
 
-gboolean ferry_settings_check(const FerrySettings *settings, GError **error)
-{
-    if (settings->max_cpu_throttle < settings->cpu_throttle_initial) {
-        return refuse(error,
-                      "Parameter 'max-cpu-throttle' expects an integer in the range of "
-                      "cpu-throttle-initial (%" G_GUINT64_FORMAT ") to 99",
-                      settings->cpu_throttle_initial);
-    }
-    return TRUE;
-}
-
 static const char *word_of(const FerrySettings *settings, const Spec *spec)
 {
     const Choice *c = spec->choices;
@@ -434,31 +416,4 @@ gboolean ferry_parameter_type(const char *name, FerryParameterType *out_type)
     }
     *out_type = spec->type;
     return TRUE;
-}
-
-gboolean ferry_fault_parse(const char *text, FerryFault *out_fault, GError **error)
-{
-    static const char *const kinds[] = {[FERRY_FAULT_CUT] = "cut",
-                                        [FERRY_FAULT_STALL] = "stall",
-                                        [FERRY_FAULT_FLIP] = "flip",
-                                        [FERRY_FAULT_BLACK_HOLE] = "black-hole",
-                                        [FERRY_FAULT_SHORT] = "short"};
-    g_auto(GStrv) parts = g_strsplit(text, ",", 4);
-    guint64 position;
-
-    if (g_strv_length(parts) == 3 &&
-        (strcmp(parts[1], "read") == 0 || strcmp(parts[1], "write") == 0) &&
-        g_ascii_string_to_unsigned(parts[2], 10, 0, INT64_MAX, &position, NULL)) {
-        for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
-            if (strcmp(parts[0], kinds[i]) == 0) {
-                *out_fault = (FerryFault){
-                    .kind = (FerryFaultKind)i, .on_read = *parts[1] == 'r', .position = position};
-                return TRUE;
-            }
-        }
-    }
-    return refuse(error,
-                  "Parameter 'x-ferry-fault' expects "
-                  "cut|stall|black-hole|flip|short,read|write,POSITION, not '%s'",
-                  text);
 }

@@ -18,7 +18,10 @@ typedef struct {
     uint64_t max_bandwidth, downtime_limit_ms, avail_switchover_bandwidth;
     uint64_t throttle_trigger_threshold, cpu_throttle_initial, cpu_throttle_increment;
     uint64_t max_cpu_throttle;
-    uint64_t io_timeout_ms, dirty_chunk_bytes;
+    uint64_t io_timeout_ms;
+    uint64_t dirty_chunk_bytes;    /* 0: what suits policy, link and log */
+    uint64_t on_stall, on_timeout; /* a FerryOnStall; on_timeout: PAUSE or CANCEL */
+    uint64_t timeout_ms;           /* 0: none */
     uint64_t multifd_channels, multifd_zlib_level, multifd_zstd_level;
     uint64_t multifd_compression; /* a FerryMultifdMethod */
     uint64_t zero_pages;          /* a FerryZeroPages */

@@ -273,6 +273,7 @@ void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values
         .wire_permille = s->wire_permille ? s->wire_permille : PLAIN_PERMILLE,
         .fixed_ns = s->fixed.total_ns,
         .downtime_limit_ns = l->downtime_limit_ns,
+        .on_stall = l->on_stall,
         .throttle_percent = s->throttle_percent,
         .throttle_initial = l->auto_converge ? l->cpu_throttle_initial : 0,
         .throttle_increment = l->auto_converge ? l->cpu_throttle_increment : 0,

@@ -66,6 +66,7 @@ struct FerrySource {
     FerryRamSender *sender;
     Peer peer;
     FerryLimits current; /* limits as last looked at */
+    FerryPolicy policy;  /* the machine's */
     gboolean log_started, paused, was_running, all_sent;
     unsigned throttle_percent;
     uint64_t begin_ns, pause_called_ns;

@@ -105,12 +105,27 @@ static void new_machine(FerrySource *s)
     for (unsigned i = 0; i < n; i++) {
         pages[i] = ferry_memory_block(s->memory, i)->length / FERRY_PAGE_SIZE;
     }
-    s->machine = ferry_precopy_new(&s->options.policy, pages, n);
+    ferry_source_look_at_limits(s);
+    s->policy = s->current.policy;
+    s->machine = ferry_precopy_new(&s->policy, pages, n);
+    ferry_precopy_set_timeout(s->machine, &s->current.timeout);
+}
+
+/* The user's, or the policy's, or one that is small enough for any link. */
+static gboolean choose_chunk(FerrySource *s, GError **error)
+{
+    uint64_t wanted = s->options.dirty_chunk_bytes;
+
+    if (wanted == 0) {
+        wanted = ferry_precopy_policy(s->machine)->chunk_bytes;
+    }
+    return ferry_dirty_log_set_chunk(s->log, wanted ? wanted : FERRY_DIRTY_LOG_CHUNK_DEFAULT,
+                                     error);
 }
 
 static gboolean set_up(FerrySource *s, GError **error)
 {
-    if (!ferry_source_greet(s, error)) {
+    if (!ferry_source_greet(s, error) || !choose_chunk(s, error)) {
         return FALSE;
     }
     s->log_started = TRUE;
@@ -123,6 +138,18 @@ static gboolean set_up(FerrySource *s, GError **error)
     s->round_begin_ns = ferry_now_ns();
     s->round_begin_bytes = ferry_ram_sender_bytes_written(s->sender);
     return TRUE;
+}
+
+/* What the user may have changed of how decisions are made. */
+static void obey_limits(FerrySource *s)
+{
+    const FerryPolicy *wanted = &s->current.policy;
+
+    if (!s->paused && (wanted->ops != s->policy.ops || wanted->argument != s->policy.argument)) {
+        s->policy = *wanted;
+        ferry_precopy_set_policy(s->machine, wanted);
+    }
+    ferry_precopy_set_timeout(s->machine, &s->current.timeout);
 }
 
 /* FERRY_ACTION_SYNC: what was written since the last sync is pending again. */
@@ -146,6 +173,7 @@ static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
         }
     }
     ferry_source_look_at_limits(s);
+    obey_limits(s);
     ferry_source_round(s, ferry_now_ns() - begin_ns, out_values);
     return TRUE;
 }

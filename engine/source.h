@@ -8,7 +8,8 @@
 
 G_BEGIN_DECLS
 
-/* May be replaced while the migration runs. QEMU's names, defaults and meaning. */
+/* May be replaced while the migration runs; what concerns decisions counts from the next dirty sync
+ * on. QEMU's names, defaults and meaning. */
 typedef struct {
     uint64_t max_bandwidth;              /* bytes/s; 0 = none */
     uint64_t downtime_limit_ns;          /* the downtime budget */
@@ -16,6 +17,10 @@ typedef struct {
     gboolean auto_converge;              /* throttle the guest when it outruns the link */
     unsigned cpu_throttle_initial, cpu_throttle_increment, max_cpu_throttle; /* percent */
     unsigned throttle_trigger_threshold;                                     /* percent */
+    /* Ours. */
+    FerryPolicy policy;    /* its ops are borrowed; NULL there = the default, "ferry" */
+    FerryOnStall on_stall; /* when the policy foresees that the downtime limit cannot be met */
+    FerryTimeout timeout;
 } FerryLimits;
 #define FERRY_LIMITS_DEFAULT                                                                       \
     {                                                                                              \
@@ -36,13 +41,14 @@ typedef struct {
     gboolean pause_before_switchover; /* wait, guest paused, for ferry_source_continue() */
     gboolean verify;                  /* send XXH3 of all RAM at the pause to a Ferry peer */
     const char *record_path;          /* handover record, written before GO; NULL = none. Copied */
-    FerryPolicy policy;               /* its ops are borrowed; NULL there = the default, "ferry" */
     const FerryDialect *dialect;      /* for a QEMU; NULL = by the guest's machine type, which if it
                                        * is none of QEMU's only a Ferry has. Copied */
     gboolean switchover_ack;          /* wait for the destination's leave to switch over */
     gboolean send_uuid;               /* in the configuration (validate-uuid) */
 
     /* How pages travel. */
+    uint64_t
+        dirty_chunk_bytes; /* of the dirty log, cleared at once; 0 = what suits policy and log */
     FerryZeroPages zero_pages;
     unsigned multifd_channels;         /* 0 = all on the main channel */
     FerryMultifdMethod multifd_method; /* NONE, ZLIB, ZSTD */

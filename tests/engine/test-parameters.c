@@ -40,7 +40,20 @@ ParameterizedTestParameters(parameters, keep_their_range)
         {"x-ferry-dirty-chunk",        384 << 10,               "",               FALSE, FALSE},
         {"x-ferry-dirty-chunk",        1 << 30,                 "",               FALSE, TRUE },
         {"x-ferry-policy",             0,                       "ferry",          FALSE, TRUE },
-        {"x-ferry-policy",             0,                       "ferry",          TRUE,  FALSE},
+        {"x-ferry-policy",             0,                       "fixed-rounds=3", TRUE,  TRUE },
+        {"x-ferry-policy",             0,                       "fixed-rounds=0", TRUE,  FALSE},
+        {"x-ferry-on-stall",           0,                       "wait",           FALSE, TRUE },
+        {"x-ferry-on-stall",           0,                       "pause",          TRUE,  TRUE },
+        {"x-ferry-on-stall",           0,                       "throttle",       TRUE,  TRUE },
+        {"x-ferry-on-stall",           0,                       "cancel",         TRUE,  TRUE },
+        {"x-ferry-on-stall",           0,                       "retry",          FALSE, FALSE},
+        {"x-ferry-timeout",            0,                       "",               TRUE,  TRUE },
+        {"x-ferry-timeout",            2592000000,              "",               TRUE,  TRUE },
+        {"x-ferry-timeout",            2592000001,              "",               TRUE,  FALSE},
+        {"x-ferry-on-timeout",         0,                       "pause",          TRUE,  TRUE },
+        {"x-ferry-on-timeout",         0,                       "cancel",         TRUE,  TRUE },
+        {"x-ferry-on-timeout",         0,                       "throttle",       TRUE,  FALSE},
+        {"x-ferry-dirty-chunk",        0,                       "",               FALSE, TRUE },
         {"x-ferry-policy",             0,                       "none such",      FALSE, FALSE},
         {"x-ferry-record",             0,                       "/tmp/record",    FALSE, TRUE },
         {"x-ferry-fault",              0,                       "",               FALSE, TRUE },
@@ -129,8 +142,18 @@ Test(parameters, what_is_set_is_listed_and_becomes_a_limit)
     cr_assert(ferry_settings_set_parameter(&settings, "max-bandwidth", 9, NULL, TRUE, NULL));
     cr_assert(ferry_settings_set_capability(&settings, "auto-converge", TRUE, NULL));
     cr_assert(ferry_settings_set_parameter(&settings, "x-ferry-record", 0, "/tmp/r", FALSE, NULL));
+    cr_assert(
+        ferry_settings_set_parameter(&settings, "x-ferry-policy", 0, "fixed-rounds=4", TRUE, NULL));
+    cr_assert(ferry_settings_set_parameter(&settings, "x-ferry-on-stall", 0, "pause", TRUE, NULL));
+    cr_assert(ferry_settings_set_parameter(&settings, "x-ferry-timeout", 1500, NULL, TRUE, NULL));
+    cr_assert(
+        ferry_settings_set_parameter(&settings, "x-ferry-on-timeout", 0, "pause", TRUE, NULL));
     ferry_settings_get_limits(&settings, &limits);
     cr_expect_eq(limits.downtime_limit_ns, 7000000);
+    cr_expect(limits.policy.ops == &ferry_policy_fixed_rounds && limits.policy.argument == 4);
+    cr_expect_eq(limits.on_stall, FERRY_ON_STALL_PAUSE);
+    cr_expect_eq(limits.timeout.timeout_ns, 1500000000);
+    cr_expect(limits.timeout.pause);
     cr_expect_eq(limits.max_bandwidth, 9);
     cr_expect(limits.auto_converge);
     cr_expect_eq(get(&settings, "downtime-limit").number, 7);
@@ -153,6 +176,10 @@ Test(parameters, defaults_are_those_of_the_engine)
     cr_expect_eq(limits.cpu_throttle_increment, expected.cpu_throttle_increment);
     cr_expect_eq(limits.max_cpu_throttle, expected.max_cpu_throttle);
     cr_expect_eq(limits.throttle_trigger_threshold, expected.throttle_trigger_threshold);
+    cr_expect(limits.policy.ops == &ferry_policy_ferry);
+    cr_expect_eq(limits.on_stall, expected.on_stall);
+    cr_expect_eq(limits.timeout.timeout_ns, expected.timeout.timeout_ns);
+    cr_expect_not(limits.timeout.pause);
 }
 
 Test(parameters, the_highest_throttle_is_not_below_the_first)
@@ -166,6 +193,21 @@ Test(parameters, the_highest_throttle_is_not_below_the_first)
     cr_assert_not(ferry_settings_check(&settings, &error));
     cr_assert(ferry_settings_set_parameter(&settings, "cpu-throttle-initial", 5, NULL, TRUE, NULL));
     cr_assert(ferry_settings_check(&settings, NULL));
+}
+
+Test(parameters, a_policy_that_foresees_nothing_only_waits)
+{
+    g_autoptr(GError) error = NULL;
+    FerrySettings settings;
+
+    ferry_settings_init(&settings);
+    cr_assert(ferry_settings_set_parameter(&settings, "x-ferry-on-stall", 0, "cancel", TRUE, NULL));
+    cr_assert(ferry_settings_check(&settings, NULL));
+    cr_assert(
+        ferry_settings_set_parameter(&settings, "x-ferry-policy", 0, "fixed-rounds=4", TRUE, NULL));
+    cr_assert_not(ferry_settings_check(&settings, &error));
+    cr_expect(strstr(error->message, "x-ferry-on-stall") && strstr(error->message, "fixed-rounds"),
+              "%s", error->message);
 }
 
 Test(parameters, a_text_too_long_is_refused)

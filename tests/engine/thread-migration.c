@@ -286,7 +286,7 @@ static void test_refusals_begin_nothing(void)
     EXPECT(!ferry_migration_start(from.migration, other, &error), "one at a time");
     EXPECT(!ferry_migration_incoming(to.migration, other, FALSE, NULL), "one at a time");
     EXPECT(!ferry_migration_set_capability(from.migration, "events", TRUE, NULL), "it runs");
-    EXPECT(!ferry_migration_set_parameter(from.migration, "x-ferry-policy", 0, "ferry", NULL),
+    EXPECT(!ferry_migration_set_parameter(from.migration, "x-ferry-record", 0, "", NULL),
            "only limits may change");
     EXPECT(!ferry_migration_continue(from.migration, NULL), "it does not wait");
     EXPECT(!ferry_migration_resolve(from.migration, TRUE, NULL), "it is not in doubt");

@@ -137,9 +137,8 @@ static gboolean hear(Half *h, uint64_t until_ns)
 /* NULL too while nothing was heard: the array has no bytes to point at then. */
 static const uint8_t *find(const Half *h, guint from, const void *what, size_t size)
 {
-    return from < h->heard->len
-               ? memmem(h->heard->data + from, h->heard->len - from, what, size)
-               : NULL;
+    return from < h->heard->len ? memmem(h->heard->data + from, h->heard->len - from, what, size)
+                                : NULL;
 }
 
 static gboolean has(const Half *h, const char *what)
@@ -426,9 +425,11 @@ static void endless_rounds_take_no_endless_memory(void)
 {
     Half h;
     FerryProgress p = {0};
+    FerryLimits limits = quick();
     static const FerryPolicyOps never = {.name = "never", .decide = go_round};
 
-    begin_source(&h, (FerrySourceOptions){.policy = {.ops = &never}}, quick());
+    limits.policy.ops = &never;
+    begin_source(&h, (FerrySourceOptions){0}, limits);
     answer(&h, FERRY_PING_HELLO, FERRY_PONG_HELLO_ANSWER);
     while (p.rounds < 3 * FERRY_ROUNDS_KEPT) {
         play(&h);
