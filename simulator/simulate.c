@@ -1,0 +1,363 @@
+#include "simulator/simulate.h"
+#include <string.h>
+#include "engine/precopy/estimate.h"
+#include "simulator/guest.h"
+#include "simulator/random.h"
+
+#define PAGE FERRY_WORKLOAD_PAGE
+#define RECORD_BYTES 8u /* in front of each page */
+#define ZERO_BYTES 9u   /* a zero page's record */
+#define CHUNK_DEFAULT (2u << 20)
+#define MAX_NS_DEFAULT 600000000000u
+#define JITTER_NS 100000000u
+#define GATHER_MAX 8u
+
+typedef struct {
+    const FerrySimulation *how;
+    FerrySimResult *result;
+    FerryPrecopy *machine;
+    FerrySimGuest *guest;
+    uint64_t now_ns, pause_ns;
+    double guest_ns;
+    unsigned throttle_percent;
+    gboolean paused;
+    double link_free_ns, cap_free_ns; /* when all that was handed over is gone */
+    uint64_t chunk_pages;
+    FerryBitmap to_clear; /* by chunk: not since the last sync */
+    FerryBatch gather[GATHER_MAX];
+    unsigned n_gathered;
+    uint64_t gathered_pages;
+    FerrySimRound round;
+    uint64_t round_begin_ns, round_begin_bytes;
+    FerryBitmap sent;
+    uint64_t resent_bytes, resent_pages, first_bytes, first_pages;
+} Simulator;
+
+static void pass(Simulator *s, uint64_t ns)
+{
+    s->now_ns += ns;
+    if (!s->paused) {
+        s->guest_ns += (double)ns * (100 - s->throttle_percent) / 100;
+        s->result->throttle_percent_seconds += s->throttle_percent * (double)ns / 1e9;
+    }
+    ferry_sim_guest_run(s->guest, s->guest_ns);
+}
+
+static void pass_until(Simulator *s, double ns)
+{
+    if (ns > (double)s->now_ns) {
+        pass(s, (uint64_t)(ns - (double)s->now_ns) + 1);
+    }
+}
+
+static double link_rate(const Simulator *s)
+{
+    const FerrySimLink *l = &s->how->link;
+    uint64_t hash = ferry_random_hash(s->how->seed * 31 + s->now_ns / JITTER_NS);
+    double off = (double)(hash % 2001) / 1000 - 1;
+
+    return (double)l->bytes_per_second * (1 + off * l->jitter_permille / 1000);
+}
+
+/* Its pages are read one after the other as they go out. */
+static uint64_t weigh(Simulator *s, const FerryBatch *b)
+{
+    FerrySimResult *r = s->result;
+    uint64_t bytes = 0;
+
+    for (uint64_t page = b->first_page; page < b->first_page + b->n_pages; page++) {
+        uint64_t weight = ferry_sim_guest_weight(s->guest, page);
+        uint64_t wire = weight ? weight + RECORD_BYTES : ZERO_BYTES;
+        gboolean again = ferry_bitmap_test(&s->sent, page);
+        r->sent_pages += weight != 0;
+        r->zero_pages += weight == 0;
+        *(again ? &s->resent_bytes : &s->first_bytes) += wire;
+        *(again ? &s->resent_pages : &s->first_pages) += 1;
+        bytes += wire;
+    }
+    ferry_bitmap_set(&s->sent, b->first_page, b->n_pages);
+    return bytes;
+}
+
+static void read_batch(Simulator *s, const FerryBatch *b)
+{
+    const FerrySimLink *l = &s->how->link;
+    double queue_ns = (double)l->queue_bytes / link_rate(s) * 1e9;
+    uint64_t cap = s->paused ? 0 : s->how->max_bandwidth, bytes;
+
+    pass(s, s->how->costs.page_ns * b->n_pages);
+    pass_until(s, s->link_free_ns - queue_ns);
+    if (cap) {
+        pass_until(s, s->cap_free_ns);
+    }
+    if (!s->paused) {
+        s->result->false_dirty_pages += ferry_sim_guest_dirty(s->guest, b->first_page, b->n_pages);
+    }
+    bytes = weigh(s, b);
+    s->result->wire_bytes += bytes;
+    s->link_free_ns = MAX(s->link_free_ns, (double)s->now_ns) + (double)bytes / link_rate(s) * 1e9;
+    if (cap) {
+        s->cap_free_ns = MAX(s->cap_free_ns, (double)s->now_ns) + (double)bytes / (double)cap * 1e9;
+    }
+}
+
+static void write_out(Simulator *s)
+{
+    for (unsigned i = 0; i < s->n_gathered; i++) {
+        read_batch(s, &s->gather[i]);
+    }
+    s->n_gathered = 0;
+    s->gathered_pages = 0;
+}
+
+static void set_chunk(Simulator *s)
+{
+    uint64_t bytes = ferry_precopy_policy(s->machine)->chunk_bytes;
+
+    bytes = bytes ? bytes : s->how->costs.chunk_bytes ? s->how->costs.chunk_bytes : CHUNK_DEFAULT;
+    s->chunk_pages = MAX(bytes / PAGE, 64);
+    ferry_bitmap_init(&s->to_clear, s->sent.n_bits / s->chunk_pages + 1);
+}
+
+static void clear(Simulator *s, const FerryBatch *b)
+{
+    uint64_t last = (b->first_page + b->n_pages - 1) / s->chunk_pages;
+
+    for (uint64_t chunk = b->first_page / s->chunk_pages; chunk <= last; chunk++) {
+        if (ferry_bitmap_test(&s->to_clear, chunk)) {
+            ferry_bitmap_reset(&s->to_clear, chunk, 1);
+            pass(s, s->how->costs.clear_ns);
+            ferry_sim_guest_clear(s->guest, chunk * s->chunk_pages, s->chunk_pages);
+        }
+    }
+}
+
+static void send(Simulator *s, const FerryBatch *b)
+{
+    uint64_t room = s->paused ? 0 : s->how->costs.gather_pages;
+
+    if (s->n_gathered == GATHER_MAX || s->gathered_pages + b->n_pages > room) {
+        write_out(s);
+    }
+    if (!s->paused) {
+        clear(s, b);
+        ferry_bitmap_reset(ferry_precopy_found(s->machine, 0), b->first_page, b->n_pages);
+    }
+    s->gather[s->n_gathered++] = *b;
+    s->gathered_pages += b->n_pages;
+    if (s->gathered_pages >= room) {
+        write_out(s);
+    }
+}
+
+static void watch(Simulator *s)
+{
+    uint64_t chunks = s->sent.n_bits / s->chunk_pages + 1;
+
+    pass(s, s->how->costs.clear_ns * chunks);
+    ferry_sim_guest_clear(s->guest, 0, s->sent.n_bits);
+    ferry_bitmap_reset(&s->to_clear, 0, s->to_clear.n_bits);
+}
+
+static uint64_t permille(uint64_t bytes, uint64_t pages)
+{
+    return pages ? ferry_scale(bytes, 1000, pages * PAGE) : 1000 + RECORD_BYTES * 1000 / PAGE;
+}
+
+static uint64_t sync_cost(const Simulator *s)
+{
+    return s->how->costs.sync_ns +
+           ferry_scale(s->how->costs.sync_ns_per_gib, s->sent.n_bits * PAGE, 1u << 30);
+}
+
+static void fill_in(Simulator *s, FerryRound *v)
+{
+    const FerrySimulation *h = s->how;
+    double backlog_ns = MAX(s->link_free_ns - (double)s->now_ns, 0);
+    uint64_t rate = s->result->wire_bytes ? h->link.bytes_per_second : 0;
+
+    *v = (FerryRound){
+        .moment = {.now_ns = s->now_ns, .sent_bytes = s->result->wire_bytes},
+        .queued_bytes = (uint64_t)(backlog_ns / 1e9 * (double)h->link.bytes_per_second),
+        .round_sent_bytes = s->result->wire_bytes - s->round_begin_bytes,
+        .round_ns = s->now_ns - s->round_begin_ns,
+        .sync_ns = sync_cost(s),
+        .uncapped_bytes_per_second =
+            h->avail_switchover_bandwidth ? h->avail_switchover_bandwidth : rate,
+        .capped_bytes_per_second = h->max_bandwidth ? MIN(rate, h->max_bandwidth) : rate,
+        .wire_permille = permille(s->resent_bytes, s->resent_pages),
+        .unsent_wire_permille = permille(s->first_bytes, s->first_pages),
+        .fixed_ns = h->costs.pause_ns + sync_cost(s) + h->costs.fixed_ns + h->link.round_trip_ns,
+        .margin_ns = h->margin_ns,
+        .rate_permille_p5 = 1000 - h->link.jitter_permille * 9 / 10,
+        .downtime_limit_ns = h->downtime_limit_ns,
+        .on_stall = h->on_stall,
+        .throttle_percent = s->throttle_percent,
+        .throttle_initial = h->throttle_initial,
+        .throttle_increment = h->throttle_increment,
+        .throttle_max = h->throttle_max,
+        .throttle_trigger = h->throttle_trigger,
+    };
+}
+
+static void sync_log(Simulator *s, FerryRound *values)
+{
+    write_out(s);
+    pass(s, sync_cost(s));
+    ferry_sim_guest_sync(s->guest, ferry_precopy_found(s->machine, 0));
+    ferry_bitmap_set(&s->to_clear, 0, s->to_clear.n_bits);
+    fill_in(s, values);
+}
+
+/* The machine has seen the sync's values and decided. */
+static void after_sync(Simulator *s, const FerryRound *values)
+{
+    FerrySimResult *r = s->result;
+    const FerryForecast *forecast = ferry_precopy_forecast(s->machine);
+    FerrySimRound round = {.values = *values,
+                           .decision = *ferry_precopy_decision(s->machine),
+                           .forecast = *forecast,
+                           .sent_pages = r->sent_pages - s->round.sent_pages,
+                           .zero_pages = r->zero_pages - s->round.zero_pages,
+                           .false_dirty_pages = r->false_dirty_pages - s->round.false_dirty_pages,
+                           .deferred_pages = ferry_precopy_deferred_pages(s->machine)};
+
+    round.values.forecast = NULL; /* of the machine */
+    r->rounds += values->number > 0;
+    if (s->paused) {
+        r->residual_pages = values->dirty_bytes / PAGE;
+    } else {
+        s->throttle_percent = MIN(round.decision.throttle_percent, 99);
+        r->throttle_max_percent = MAX(r->throttle_max_percent, s->throttle_percent);
+        r->predicted_downtime_ns = round.decision.predicted_downtime_ns;
+        r->last_forecast = *forecast;
+        if (r->first_forecast.outlook == FERRY_OUTLOOK_UNKNOWN) {
+            r->first_forecast = *forecast;
+            r->first_outlook_ns = s->now_ns;
+        }
+    }
+    if (s->how->round) {
+        s->how->round(s->how->self, &round);
+    }
+    s->round = (FerrySimRound){.sent_pages = r->sent_pages,
+                               .zero_pages = r->zero_pages,
+                               .false_dirty_pages = r->false_dirty_pages};
+    s->round_begin_ns = s->now_ns;
+    s->round_begin_bytes = r->wire_bytes;
+}
+
+static FerryEvent pause_guest(Simulator *s)
+{
+    write_out(s);
+    s->pause_ns = s->now_ns;
+    pass(s, s->how->costs.pause_ns);
+    s->paused = TRUE;
+    return FERRY_EVENT_PAUSED;
+}
+
+/* What a phase that has no model of its own takes; the guest runs again when it is over. */
+static FerryEvent finish(Simulator *s)
+{
+    write_out(s);
+    pass_until(s, s->link_free_ns);
+    pass(s, s->how->costs.fixed_ns + s->how->link.round_trip_ns);
+    s->result->downtime_ns = s->now_ns - s->pause_ns;
+    return FERRY_EVENT_OFFERED;
+}
+
+static FerryEvent perform(Simulator *s, FerryAction action, const FerryBatch *batch,
+                          FerryRound *values)
+{
+    switch (action) {
+    case FERRY_ACTION_SYNC:
+        sync_log(s, values);
+        return FERRY_EVENT_SYNCED;
+    case FERRY_ACTION_WATCH:
+        watch(s);
+        return FERRY_EVENT_WATCHED;
+    case FERRY_ACTION_SEND:
+        send(s, batch);
+        return FERRY_EVENT_SENT;
+    case FERRY_ACTION_REST:
+        write_out(s);
+        pass(s, MAX(ferry_precopy_decision(s->machine)->rest_ns, 1));
+        return FERRY_EVENT_SENT;
+    case FERRY_ACTION_PAUSE:
+        return pause_guest(s);
+    case FERRY_ACTION_SAVE:
+        return finish(s);
+    case FERRY_ACTION_AWAIT_LOADED:
+        return FERRY_EVENT_LOADED;
+    case FERRY_ACTION_RELEASE:
+        return FERRY_EVENT_RUNNING;
+    case FERRY_ACTION_FINISH:
+    case FERRY_ACTION_RESUME:
+    case FERRY_ACTION_HOLD:
+        break;
+    }
+    g_assert_not_reached();
+}
+
+static FerryAction run(Simulator *s)
+{
+    uint64_t max_ns = s->how->max_ns ? s->how->max_ns : MAX_NS_DEFAULT;
+    FerryEvent event = FERRY_EVENT_READY;
+    FerryRound values = {0};
+    FerryBatch batch;
+
+    for (;;) {
+        if (event != FERRY_EVENT_SYNCED) {
+            values.moment = (FerryMoment){.now_ns = s->now_ns, .sent_bytes = s->result->wire_bytes};
+        }
+        FerryAction action = ferry_precopy_step(s->machine, event, &values, &batch);
+        if (event == FERRY_EVENT_SYNCED) {
+            after_sync(s, &values);
+        }
+        if (action == FERRY_ACTION_FINISH || action == FERRY_ACTION_RESUME ||
+            action == FERRY_ACTION_HOLD) {
+            return action;
+        }
+        if (!s->paused && s->now_ns >= max_ns) {
+            return FERRY_ACTION_HOLD;
+        }
+        event = perform(s, action, &batch, &values);
+    }
+}
+
+void ferry_simulate(const FerrySimulation *how, FerrySimResult *out_result)
+{
+    uint64_t pages = ferry_workload_pages(how->workload);
+    FerrySimResult result = {.ram_bytes = pages * PAGE, .predicted_downtime_ns = UINT64_MAX};
+    Simulator s = {.how = how, .result = &result};
+
+    g_assert(pages > 0 && how->link.bytes_per_second > 0);
+    s.guest = ferry_sim_guest_new(how->workload, how->seed);
+    s.machine = ferry_precopy_new(&how->policy, &pages, 1);
+    ferry_precopy_set_timeout(s.machine, &how->timeout);
+    ferry_bitmap_init(&s.sent, pages);
+    set_chunk(&s);
+    FerryAction action = run(&s);
+    result.total_ns = s.now_ns;
+    result.timed_out = ferry_precopy_timed_out(s.machine);
+    result.end = action == FERRY_ACTION_FINISH   ? FERRY_SIM_DONE
+                 : action == FERRY_ACTION_RESUME ? FERRY_SIM_GAVE_UP
+                                                 : FERRY_SIM_UNFINISHED;
+    if (result.end == FERRY_SIM_UNFINISHED) {
+        result.residual_pages = ferry_precopy_pending_pages(s.machine);
+    }
+    ferry_bitmap_clear(&s.sent);
+    ferry_bitmap_clear(&s.to_clear);
+    ferry_sim_guest_free(s.guest);
+    ferry_precopy_free(s.machine);
+    *out_result = result;
+}
+
+const char *ferry_sim_end_name(FerrySimEnd end)
+{
+    static const char *const names[] = {
+        [FERRY_SIM_DONE] = "done",
+        [FERRY_SIM_GAVE_UP] = "gave-up",
+        [FERRY_SIM_UNFINISHED] = "unfinished",
+    };
+    return names[end];
+}
