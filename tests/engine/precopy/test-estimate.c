@@ -39,3 +39,88 @@ Test(estimate, follows_a_link_that_slows_down)
     cr_expect_gt(ferry_rate_get(&r), 100000000);
     cr_expect_lt(ferry_rate_get(&r), 125000000);
 }
+
+Test(estimate, a_steady_rate_has_no_spread)
+{
+    FerryRate r = {0};
+
+    cr_expect_eq(ferry_rate_permille_p5(&r), 1000);
+    for (unsigned i = 0; i < 100; i++) {
+        ferry_rate_add(&r, 1 << 20, 10000000);
+    }
+    cr_expect_eq(ferry_rate_permille_p5(&r), 1000);
+}
+
+Test(estimate, a_rate_that_varies_is_known_to_be_less_at_times)
+{
+    FerryRate r = {0};
+
+    for (unsigned i = 0; i < 100; i++) { /* pieces of 90 and 110 MB/s: off by 10 % each */
+        ferry_rate_add(&r, i % 2 ? 1800000 : 2200000, 20000000);
+    }
+    cr_expect_gt(ferry_rate_permille_p5(&r), 760);
+    cr_expect_lt(ferry_rate_permille_p5(&r), 830);
+}
+
+Test(estimate, a_rate_that_breaks_down_at_times_is_not_taken_for_nothing)
+{
+    FerryRate r = {0};
+
+    for (unsigned i = 0; i < 100; i++) {
+        ferry_rate_add(&r, i % 2 ? 0 : 4000000, 20000000);
+    }
+    cr_expect_eq(ferry_rate_permille_p5(&r), 250);
+}
+
+Test(estimate, short_samples_make_a_piece_together)
+{
+    FerryRate r = {0};
+
+    for (unsigned i = 0; i < 1000; i++) { /* 1 ms each, four times as fast as the other half */
+        ferry_rate_add(&r, i % 2 ? 40000 : 160000, 1000000);
+    }
+    cr_expect_gt(ferry_rate_permille_p5(&r), 950);
+}
+
+Test(estimate, a_few_short_samples_are_pieces_too)
+{
+    FerryRate r = {0};
+
+    for (unsigned i = 0; i < FERRY_RATE_PIECE_SAMPLES * 8; i++) {
+        ferry_rate_add(&r, i / FERRY_RATE_PIECE_SAMPLES % 2 ? 90000 : 110000, 100000);
+    }
+    cr_expect_lt(ferry_rate_permille_p5(&r), 850);
+}
+
+Test(estimate, a_spread_has_a_margin_from_the_second_sample_on)
+{
+    FerrySpread s = {0};
+
+    ferry_spread_add(&s, 10);
+    cr_expect_eq(ferry_spread_margin(&s), 0);
+    ferry_spread_add(&s, 20);
+    cr_expect_eq(s.mean, 15);
+    cr_expect_gt(ferry_spread_margin(&s), 10);
+    for (unsigned i = 0; i < 200; i++) {
+        ferry_spread_add(&s, 12);
+    }
+    cr_expect(s.mean > 11.99 && s.mean < 12.01, "%f", s.mean);
+    cr_expect(ferry_spread_margin(&s) < 0.01, "%f", ferry_spread_margin(&s));
+}
+
+Test(estimate, a_share_is_of_what_was_seen_last)
+{
+    FerryShare s = {0};
+
+    cr_expect_eq(ferry_share_get(&s, 1000, 64, 7), 7);
+    ferry_share_add(&s, 10, 32, 4096);
+    cr_expect_eq(ferry_share_get(&s, 1000, 64, 7), 7, "too little was seen");
+    ferry_share_add(&s, 22, 32, 4096);
+    double now = ferry_share_get(&s, 1000, 60, 7);
+    cr_expect(now > 499 && now < 503, "%f", now);
+    for (unsigned i = 0; i < 1000; i++) {
+        ferry_share_add(&s, 64, 64, 4096);
+    }
+    now = ferry_share_get(&s, 1000, 64, 7);
+    cr_expect(now > 999 && now < 1001, "%f", now);
+}
