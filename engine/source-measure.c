@@ -264,6 +264,7 @@ void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values
         .round_ns = now - s->round_begin_ns,
         .uncapped_bytes_per_second = l->avail_switchover_bandwidth ? l->avail_switchover_bandwidth
                                                                    : ferry_rate_get(&s->rate),
+        .switchover_bytes_per_second = l->avail_switchover_bandwidth,
         .sync_ns = sync_ns,
         .capped_bytes_per_second = l->max_bandwidth
                                        ? MIN(l->max_bandwidth, ferry_rate_get(&s->rate))

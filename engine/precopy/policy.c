@@ -44,7 +44,8 @@ const FerryPolicyOps ferry_policy_fixed_rounds = {.name = "fixed-rounds",
                                                   .begin = fixed_begin,
                                                   .decide = fixed_decide};
 
-static const FerryPolicyOps *const policies[] = {&ferry_policy_ferry, &ferry_policy_fixed_rounds};
+static const FerryPolicyOps *const policies[] = {&ferry_policy_ferry, &ferry_policy_qemu,
+                                                 &ferry_policy_qemu_72, &ferry_policy_fixed_rounds};
 
 #define ARGUMENT_MAX 1000u
 static gboolean parse_argument(const char *text, unsigned *out_argument)

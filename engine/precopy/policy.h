@@ -51,6 +51,9 @@ typedef struct {
     unsigned throttle_percent; /* as it is now */
     /* QEMU's auto-converge; 0 where the user does not want it. */
     unsigned throttle_initial, throttle_increment, throttle_max, throttle_trigger;
+    gboolean throttle_tailslow;
+    /* avail-switchover-bandwidth, which is in uncapped_bytes_per_second too; 0: not given. */
+    uint64_t switchover_bytes_per_second;
     /* What the machine has learnt about this guest; NULL unless the policy watches it (*). */
     const FerryForecast *forecast;
 } FerryRound;
@@ -91,7 +94,9 @@ typedef struct {
     FerryDecision (*decide)(void *self, const FerryRound *round);
 } FerryPolicyOps;
 
-extern const FerryPolicyOps ferry_policy_ferry; /* the default; docs/convergence.md */
+extern const FerryPolicyOps ferry_policy_ferry;   /* the default; docs/convergence.md */
+extern const FerryPolicyOps ferry_policy_qemu;    /* a stock QEMU 10.0 */
+extern const FerryPolicyOps ferry_policy_qemu_72; /* a stock QEMU 7.2 */
 extern const FerryPolicyOps ferry_policy_fixed_rounds;
 
 /* A policy as a user names it. */
@@ -99,7 +104,7 @@ typedef struct {
     const FerryPolicyOps *ops; /* NULL: ferry_policy_ferry */
     unsigned argument;
 } FerryPolicy;
-/* "ferry", "fixed-rounds=N" (N from 1 to 1000: switch over at the N-th sync
+/* "ferry", "qemu", "qemu-7.2", "fixed-rounds=N" (N from 1 to 1000: switch over at the N-th sync
  * behind the first). FALSE: *out_why, static, says what is wrong. */
 gboolean ferry_policy_parse(const char *name, FerryPolicy *out_policy, const char **out_why);
 

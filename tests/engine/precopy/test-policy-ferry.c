@@ -126,6 +126,10 @@ Test(policy, is_found_by_name)
     cr_assert(ferry_policy_parse("fixed-rounds=30", &p, &why));
     cr_expect_eq(p.ops, &ferry_policy_fixed_rounds);
     cr_expect_eq(p.argument, 30);
+    cr_assert(ferry_policy_parse("qemu", &p, &why));
+    cr_expect_eq(p.ops, &ferry_policy_qemu);
+    cr_assert(ferry_policy_parse("qemu-7.2", &p, &why));
+    cr_expect_eq(p.ops, &ferry_policy_qemu_72);
 }
 
 typedef struct {
