@@ -113,8 +113,11 @@ static uint64_t swept(const FerrySimGuest *g, unsigned group, uint64_t word, dou
     uint64_t from = (uint64_t)(g->start[group] + from_ns * of->writes_per_second / 1e9);
     uint64_t n = (uint64_t)(g->start[group] + to_ns * of->writes_per_second / 1e9) - from;
 
+    if (low >= high) {
+        return 0; /* none of its pages are here */
+    }
     from %= of->pages;
-    for (unsigned lap = 0; lap < 2 && low < high; lap++) { /* once round the end at most */
+    for (unsigned lap = 0; lap < 2; lap++) { /* once round the end at most */
         uint64_t shift = lap * of->pages;
         uint64_t a = MAX(low - first + shift, from), b = MIN(high - first + shift, from + n);
         if (a < b) {

@@ -197,6 +197,7 @@ static void fill_in(Simulator *s, FerryRound *v)
         .throttle_increment = h->throttle_increment,
         .throttle_max = h->throttle_max,
         .throttle_trigger = h->throttle_trigger,
+        .switchover_bytes_per_second = h->avail_switchover_bandwidth,
     };
 }
 
