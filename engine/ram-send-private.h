@@ -33,8 +33,9 @@ typedef struct {
 struct FerryRamSender {
     const FerryRamSenderOps *ops;
     FerryRamSetup setup;
-    unsigned round; /* 0: the first, of all pages */
+    unsigned round; /* from a dirty sync to the next, counted where they have pages */
     gboolean round_has_pages;
+    gboolean passed; /* the first pass over all pages is over */
     FerrySectionType section;
     FerryRamCounts counts;
     FerryRamRecords records;

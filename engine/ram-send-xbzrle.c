@@ -1,4 +1,4 @@
-/* XBZRLE: from the second round on, a page of which the destination's content is known goes as what
+/* XBZRLE: behind the first pass, a page of which the destination's content is known goes as what
  * changed in it. The cache has that content: a copy, made before it is sent, of what was sent. */
 #include <string.h>
 #include "engine/ram-compress.h"
@@ -21,7 +21,7 @@ typedef struct {
     uint8_t *cache;
     uint64_t *first_page;       /* of each block, over all blocks */
     FerryRamCounts before;      /* when the round began */
-    FerryRamCompress *compress; /* for the first round; NULL: plain pages */
+    FerryRamCompress *compress; /* for the first pass; NULL: plain pages */
     size_t used;                /* of deltas, by records that are not written yet */
     uint8_t copy[FERRY_PAGE_SIZE];
     uint8_t deltas[DELTAS_SIZE];
@@ -135,7 +135,7 @@ static gboolean xbzrle_pages(FerryRamSender *s, unsigned block, uint64_t first, 
     (void)error;
     ferry_ram_sender_need_section(s, last);
     for (uint64_t page = first; page < first + n; page++) {
-        if (s->round == 0) {
+        if (!s->passed) {
             send_first(of(s), block, page, last);
         } else {
             send_page(of(s), block, page, last);
@@ -155,7 +155,7 @@ static gboolean xbzrle_end_round(FerryRamSender *s, gboolean last, GError **erro
 
     (void)last;
     (void)error;
-    if (s->round > 0 && pages > 0) {
+    if (s->passed && pages > 0) {
         now->xbzrle_miss_rate =
             (double)(now->xbzrle_misses - before->xbzrle_misses) / (double)pages;
         now->xbzrle_encoding_rate = to ? (double)packed / (double)to : 0;

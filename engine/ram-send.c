@@ -120,6 +120,8 @@ gboolean ferry_ram_sender_pages(FerryRamSender *s, unsigned block, uint64_t firs
     return s->ops->pages(s, block, first, n, last, error);
 }
 
+void ferry_ram_sender_end_first_pass(FerryRamSender *s) { s->passed = TRUE; }
+
 gboolean ferry_ram_sender_end_round(FerryRamSender *s, gboolean last, GError **error)
 {
     if (s->ops->end_round && !s->ops->end_round(s, last, error)) {

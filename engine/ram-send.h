@@ -51,6 +51,8 @@ gboolean ferry_ram_sender_has_room(const FerryRamSender *sender, uint64_t n);
  * the END section. */
 gboolean ferry_ram_sender_pages(FerryRamSender *sender, unsigned block, uint64_t first, uint64_t n,
                                 gboolean last, GError **error);
+/* Every page was handed over once: from now on it pays to look for what changed in them. */
+void ferry_ram_sender_end_first_pass(FerryRamSender *sender);
 /* What was handed over so far arrives before what is handed over from now on. */
 gboolean ferry_ram_sender_end_round(FerryRamSender *sender, gboolean last, GError **error);
 /* Ends the open section, if any. With @last there is one: an END section is due even when no page

@@ -226,7 +226,13 @@ static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *sectio
         ferry_bitmap_reset(found, b->first_page, b->n_pages);
     }
     ferry_source_begin_pages(s);
-    return ferry_ram_sender_pages(s->sender, b->block, b->first_page, b->n_pages, s->paused, error);
+    if (!ferry_ram_sender_pages(s->sender, b->block, b->first_page, b->n_pages, s->paused, error)) {
+        return FALSE;
+    }
+    if (ferry_precopy_unsent_pages(s->machine) == 0) {
+        ferry_ram_sender_end_first_pass(s->sender);
+    }
+    return TRUE;
 }
 
 static gboolean rest(FerrySource *s, GError **error)

@@ -125,6 +125,7 @@ static void send(Rig *r, unsigned block, uint64_t first, uint64_t n, gboolean la
 /* Memory is equal after every round. */
 static void end_round(Rig *r, gboolean last)
 {
+    ferry_ram_sender_end_first_pass(r->sender);
     cr_assert(ferry_ram_sender_end_round(r->sender, last, NULL));
     cr_assert(ferry_ram_sender_end_section(r->sender, last, NULL));
     cr_assert(ferry_ram_sender_drain(r->sender, NULL));
@@ -259,6 +260,32 @@ Test(ram_send, counts_what_xbzrle_did)
     send(&r, 0, 2, 2, TRUE);
     end_round(&r, TRUE);
     cr_expect_eq(ferry_ram_sender_counts(r.sender).xbzrle_pages, 3);
+    rig_down(&r);
+}
+
+/* Rounds may be short: as long as pages are sent for the first time nothing goes to the cache. */
+Test(ram_send, xbzrle_awaits_the_end_of_the_first_pass)
+{
+    FerrySourceOptions options = {.xbzrle = TRUE, .xbzrle_cache_bytes = 1024 * 4096};
+    Rig r;
+
+    memset(from, 1, sizeof from);
+    rig_up(&r, options);
+    for (unsigned round = 0; round < 3; round++) {
+        send(&r, 0, round * 8, 8, FALSE);
+        cr_assert(ferry_ram_sender_end_round(r.sender, FALSE, NULL));
+        cr_assert(ferry_ram_sender_end_section(r.sender, FALSE, NULL));
+        cr_assert(ferry_ram_sender_drain(r.sender, NULL));
+        take(&r);
+    }
+    cr_expect_eq(ferry_ram_sender_counts(r.sender).xbzrle_misses, 0);
+    cr_expect_eq(ferry_ram_sender_counts(r.sender).normal_pages, 24);
+    send(&r, 0, 24, PAGES - 24, FALSE);
+    send(&r, 1, 0, PAGES, FALSE);
+    end_round(&r, FALSE);
+    send(&r, 0, 0, 8, FALSE);
+    end_round(&r, FALSE);
+    cr_expect_eq(ferry_ram_sender_counts(r.sender).xbzrle_misses, 8);
     rig_down(&r);
 }
 
