@@ -21,7 +21,7 @@ ParameterizedTestParameters(workload, parses)
         {"hot-cold,size=40M,hot=4096,rate=1000,share=75", 3,  1,     10239, 750,  250, 0 },
         {"hot-cold,size=40M,rate=1000",                   3,  1024,  9216,  900,  100, 0 },
         {"hot-cold,size=4M,hot=4M,rate=10",               2,  1024,  64512, 10,   0,   0 },
-        {"zipf,size=4095K,rate=110",                      12, 1,     2,     10,   10,  10},
+        {"zipf,size=4095K,rate=110",                      12, 1,     2,     10,   10,  11},
         {"sweep,size=8K,rate=7",                          2,  2,     65534, 7,    0,   0 },
         {"idle",                                          2,  32768, 32768, 1,    0,   0 },
     };
