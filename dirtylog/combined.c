@@ -62,6 +62,20 @@ static void combined_stop(void *self)
     }
 }
 
+static uint64_t combined_cleared_pages(const void *self)
+{
+    const Combined *c = self;
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < c->n_logs; i++) {
+        FerryDirtyLogStats stats;
+
+        ferry_dirty_log_get_stats(c->logs[i], &stats);
+        sum += stats.cleared_pages;
+    }
+    return sum;
+}
+
 static void combined_free(void *self)
 {
     Combined *c = self;
@@ -81,6 +95,8 @@ static const FerryDirtyLogOps combined_ops = {
     .clear = combined_clear,
     .stop = combined_stop,
     .free = combined_free,
+    .clears_exactly = TRUE, /* or as exactly as each of them can */
+    .cleared_pages = combined_cleared_pages,
 };
 
 FerryDirtyLog *ferry_dirty_log_combined_new(FerryDirtyLog *const *logs, unsigned n_logs)

@@ -21,19 +21,21 @@ typedef enum {
     FERRY_DIRTY_LOG_ERROR_INVALID,     /* a chunk size, slot or region that cannot be */
 } FerryDirtyLogError;
 
-/* Only set_chunk and clear may be NULL. */
+/* Only set_chunk, clear and cleared_pages may be NULL. */
 typedef struct {
     const char *name;
-    /* How many bytes clear will be asked for at once. Before start. NULL: it does not matter. */
+    /* How many bytes clear will be asked for at once, from now on. NULL: it does not matter. */
     void (*set_chunk)(void *self, uint64_t bytes);
     /* Begin tracking. Every page counts as dirty until the first sync, which reports all. */
     gboolean (*start)(void *self, GError **error);
     /* OR into @dirty the pages of @block written since they were last cleared (with no clear:
      * since the previous sync). */
     gboolean (*sync)(void *self, unsigned block, FerryBitmap *dirty, GError **error);
-    /* Protect the dirty pages among [first, first + n) again, just before they are read. The range
-     * is whole chunks, cut at the block's end. Pages found written that no sync has reported yet
-     * may be OR'ed into @dirty here instead of at the next sync. NULL: sync did it. */
+    /* Protect the dirty pages among [first, first + n) again, just before they are read. first is a
+     * multiple of 64 and so is n, unless the range reaches the block's end; with clears_exactly it
+     * may be any range. Asked for a second time between two syncs, it finds nothing left to do.
+     * Pages found written that no sync has reported yet may be OR'ed into @dirty here instead of at
+     * the next sync. NULL: sync did it. */
     gboolean (*clear)(void *self, unsigned block, uint64_t first, uint64_t n, FerryBitmap *dirty,
                       GError **error);
     /* Ends tracking: the guest writes at full speed again. Called once for each start, also after
@@ -41,28 +43,41 @@ typedef struct {
     void (*stop)(void *self);
     /* Frees self. */
     void (*free)(void *self);
+    gboolean clears_exactly;
+    /* How many pages clear has protected since start. NULL: all that it was asked for. */
+    uint64_t (*cleared_pages)(const void *self);
 } FerryDirtyLogOps;
 
 typedef struct {
     uint64_t syncs, sync_ns;   /* calls of sync and time in them */
-    uint64_t clears, clear_ns; /* chunks cleared and time in them */
+    uint64_t clears, clear_ns; /* calls of clear and time in them */
     uint64_t longest_clear_ns;
-} FerryDirtyLogStats; /* since start */
+    uint64_t cleared_pages; /* that were dirty and are protected again */
+} FerryDirtyLogStats;       /* since start */
 
 #define FERRY_DIRTY_LOG_CHUNK_MIN (256u << 10) /* bytes: 64 pages, KVM's granularity */
 #define FERRY_DIRTY_LOG_CHUNK_DEFAULT (2u << 20)
+/* Only the pages that are asked for; those beside them stay writable until their turn comes. Where
+ * the log cannot do that, as FERRY_DIRTY_LOG_CHUNK_MIN. */
+#define FERRY_DIRTY_LOG_CHUNK_EXACT 4096u
 
 typedef struct FerryDirtyLog FerryDirtyLog;
 /* Takes @self. @block_pages (copied): the size of each block in 4 KiB pages. */
 FerryDirtyLog *ferry_dirty_log_new(const FerryDirtyLogOps *ops, void *self,
                                    const uint64_t *block_pages, unsigned n_blocks);
-/* Bytes cleared at once: a power of two from FERRY_DIRTY_LOG_CHUNK_MIN on. Before start. */
+/* Bytes cleared at once: a power of two from FERRY_DIRTY_LOG_CHUNK_MIN on, or
+ * FERRY_DIRTY_LOG_CHUNK_EXACT. At any time. */
 gboolean ferry_dirty_log_set_chunk(FerryDirtyLog *log, uint64_t bytes, GError **error);
+uint64_t ferry_dirty_log_get_chunk(const FerryDirtyLog *log);
+/* Sets the chunk that suits what clears cost here, what was cleared since the last call and a link
+ * that takes @bytes_per_second of guest memory (0: not known). Once per sync, before it. */
+void ferry_dirty_log_suit_chunk(FerryDirtyLog *log, uint64_t bytes_per_second);
 gboolean ferry_dirty_log_start(FerryDirtyLog *log, GError **error);
 gboolean ferry_dirty_log_sync(FerryDirtyLog *log, unsigned block, FerryBitmap *dirty,
                               GError **error);
 /* To be called before pages [first, first + n) are read. Clears the chunks that hold them, each
- * once per sync; costs a bit test when they are clear already. */
+ * once per sync; costs a bit test when they are clear already. A longer range, as all of memory, is
+ * cleared in larger pieces, with time for the guest between them. */
 gboolean ferry_dirty_log_clear(FerryDirtyLog *log, unsigned block, uint64_t first, uint64_t n,
                                FerryBitmap *dirty, GError **error);
 /* Does nothing on a log that is not started. */

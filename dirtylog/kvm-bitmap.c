@@ -12,6 +12,7 @@ typedef struct {
     /* Per slot: what the last GET fetched and no CLEAR has cleared. Only these bits may be cleared
      * in the kernel: one that we have not seen would be lost. */
     FerryBitmap *fetched;
+    uint64_t cleared_pages;
 } KvmBitmap;
 
 static void bitmap_stop(void *self)
@@ -30,6 +31,7 @@ static gboolean start(KvmBitmap *log, uint64_t manual, GError **error)
     for (unsigned i = 0; i < log->slots.n_slots; i++) {
         ferry_bitmap_reset(&log->fetched[i], 0, log->fetched[i].n_bits);
     }
+    log->cleared_pages = 0;
     /* The kernel makes a slot's bitmap when the flag goes from off to on. */
     return ferry_kvm_slots_log(&log->slots, FALSE, error) &&
            (!log->offered || ferry_kvm_set_manual_protect(log->slots.vm_fd, manual, error)) &&
@@ -80,28 +82,40 @@ static gboolean bitmap_sync(void *self, unsigned block, FerryBitmap *dirty, GErr
     return TRUE;
 }
 
-/* Pages [first, first + n) of slot @i; first is a multiple of 64, and so is n unless the range
- * reaches the slot's end: the kernel takes nothing else. */
+/* Pages [first, first + n) of slot @i. The kernel takes whole words, and clears what is set in
+ * them: so what lies outside is hidden from it. */
 static gboolean clear_slot(KvmBitmap *log, unsigned i, uint64_t first, uint64_t n, GError **error)
 {
     FerryBitmap *fetched = &log->fetched[i];
+    uint64_t word = first / 64, last = (first + n - 1) / 64, end = (first + n) % 64;
+    uint64_t *words = fetched->words;
+    uint64_t before = words[word] & ((UINT64_C(1) << first % 64) - 1);
+    uint64_t behind = end ? words[last] & UINT64_MAX << end : 0;
     struct kvm_clear_dirty_log clear = {
         .slot = log->slots.slots[i].slot,
-        .num_pages = (uint32_t)n, /* a slot has less than 2^31 pages */
-        .first_page = first,
-        .dirty_bitmap = fetched->words + first / 64,
+        /* a slot has less than 2^31 pages */
+        .num_pages = (uint32_t)(MIN((last + 1) * 64, fetched->n_bits) - word * 64),
+        .first_page = word * 64,
+        .dirty_bitmap = words + word,
     };
+    uint64_t count = ferry_bitmap_count_range(fetched, first, n);
 
-    if (ferry_bitmap_count_range(fetched, first, n) == 0) {
+    if (count == 0) {
         return TRUE;
     }
-    if (ferry_kvm_ioctl(log->slots.vm_fd, KVM_CLEAR_DIRTY_LOG, &clear) < 0) {
+    words[word] &= ~before;
+    words[last] &= ~behind;
+    gboolean ok = ferry_kvm_ioctl(log->slots.vm_fd, KVM_CLEAR_DIRTY_LOG, &clear) >= 0;
+    if (ok) {
+        ferry_bitmap_reset(fetched, first, n);
+        log->cleared_pages += count;
+    } else {
         ferry_kvm_set_error(error, "KVM_CLEAR_DIRTY_LOG");
         g_prefix_error(error, "slot %u: ", clear.slot);
-        return FALSE;
     }
-    ferry_bitmap_reset(fetched, first, n);
-    return TRUE;
+    words[word] |= before;
+    words[last] |= behind;
+    return ok;
 }
 
 static gboolean manual_clear(void *self, unsigned block, uint64_t first, uint64_t n,
@@ -123,6 +137,11 @@ static gboolean manual_clear(void *self, unsigned block, uint64_t first, uint64_
     return TRUE;
 }
 
+static uint64_t manual_cleared_pages(const void *self)
+{
+    return ((const KvmBitmap *)self)->cleared_pages;
+}
+
 static void bitmap_free(void *self)
 {
     KvmBitmap *log = self;
@@ -142,6 +161,8 @@ static const FerryDirtyLogOps manual_ops = {
     .clear = manual_clear,
     .stop = bitmap_stop,
     .free = bitmap_free,
+    .clears_exactly = TRUE,
+    .cleared_pages = manual_cleared_pages,
 };
 
 /* GET reports, clears and protects in one. */

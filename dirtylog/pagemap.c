@@ -20,6 +20,7 @@ typedef struct {
     gboolean *all_reported; /* per region: the first sync has been */
     FerryBitmap *reported;  /* per region: reported by a sync, not cleared since */
     struct page_region *found;
+    uint64_t cleared_pages;
 } Pagemap;
 
 static gboolean fail(GError **error, int code, const char *what)
@@ -39,6 +40,7 @@ static gboolean pagemap_start(void *self, GError **error)
 {
     Pagemap *log = self;
 
+    log->cleared_pages = 0;
     for (unsigned i = 0; i < log->n_regions; i++) {
         struct uffdio_register reg = {.range = range_of(&log->regions[i]),
                                       .mode = UFFDIO_REGISTER_MODE_WP};
@@ -91,6 +93,7 @@ static void take(Pagemap *log, unsigned block, const struct page_region *run, gb
         ferry_bitmap_set(dirty, first, end - first);
         return;
     }
+    log->cleared_pages += end - first;
     while ((first = ferry_bitmap_next_clear(&log->reported[block], first)) < end) {
         uint64_t to = MIN(ferry_bitmap_next_set(&log->reported[block], first), end);
 
@@ -166,6 +169,11 @@ static gboolean pagemap_clear(void *self, unsigned block, uint64_t first, uint64
     return TRUE;
 }
 
+static uint64_t pagemap_cleared_pages(const void *self)
+{
+    return ((const Pagemap *)self)->cleared_pages;
+}
+
 static void pagemap_free(void *self)
 {
     Pagemap *log = self;
@@ -193,6 +201,8 @@ static const FerryDirtyLogOps pagemap_ops = {
     .clear = pagemap_clear,
     .stop = pagemap_stop,
     .free = pagemap_free,
+    .clears_exactly = TRUE,
+    .cleared_pages = pagemap_cleared_pages,
 };
 
 static gboolean open_uffd(Pagemap *log, GError **error)

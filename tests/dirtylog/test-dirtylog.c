@@ -64,6 +64,16 @@ static const FerryDirtyLogOps ops = {
     .stop = fake_stop,
     .free = fake_free,
 };
+static const FerryDirtyLogOps exact_ops = {
+    .name = "exact",
+    .set_chunk = fake_set_chunk,
+    .start = fake_start,
+    .sync = fake_sync,
+    .clear = fake_clear,
+    .stop = fake_stop,
+    .free = fake_free,
+    .clears_exactly = TRUE,
+};
 static const FerryDirtyLogOps ops_without_clear = {
     .name = "fake",
     .start = fake_start,
@@ -130,7 +140,119 @@ Test(dirtylog, the_last_chunk_is_cut_at_the_blocks_end)
     cr_assert(ferry_dirty_log_start(log_, NULL));
     cr_assert(ferry_dirty_log_sync(log_, 1, &dirty[1], NULL));
     cr_assert(ferry_dirty_log_clear(log_, 1, 0, 130, &dirty[1], NULL));
-    expect_calls("start;sync 1;clear 1:0+64;clear 1:64+64;clear 1:128+2;");
+    expect_calls("start;sync 1;clear 1:0+130;");
+    cr_assert(ferry_dirty_log_sync(log_, 1, &dirty[1], NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 1, 67, 2, &dirty[1], NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 1, 129, 1, &dirty[1], NULL));
+    expect_calls("sync 1;clear 1:64+64;clear 1:128+2;");
+}
+
+/* Chunks side by side go together; what is clear already is left out. */
+Test(dirtylog, a_longer_range_is_cleared_in_one_piece)
+{
+    cr_assert(ferry_dirty_log_start(log_, NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 0, 10, 180, &dirty[0], NULL));
+    expect_calls("start;clear 0:0+192;");
+    cr_assert(ferry_dirty_log_sync(log_, 0, &dirty[0], NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 0, 100, 1, &dirty[0], NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 0, 0, 256, &dirty[0], NULL));
+    expect_calls("sync 0;clear 0:64+64;clear 0:0+64;clear 0:128+128;");
+}
+
+/* 64 MiB and no more, so that the guest gets a word in. */
+Test(dirtylog, all_memory_is_cleared_in_large_pieces)
+{
+    static const uint64_t pages = 40000;
+    FerryDirtyLog *log = ferry_dirty_log_new(&ops, &fake, &pages, 1);
+    FerryBitmap all;
+
+    ferry_bitmap_init(&all, pages);
+    g_string_truncate(fake.calls, 0);
+    cr_assert(ferry_dirty_log_start(log, NULL));
+    cr_assert(ferry_dirty_log_clear(log, 0, 0, pages, &all, NULL));
+    expect_calls("start;clear 0:0+16384;clear 0:16384+16384;clear 0:32768+7232;");
+    cr_assert(ferry_dirty_log_set_chunk(log, 1u << 30, NULL));
+    cr_assert(ferry_dirty_log_sync(log, 0, &all, NULL));
+    cr_assert(ferry_dirty_log_clear(log, 0, 39999, 1, &all, NULL));
+    expect_calls("chunk 1048576K;sync 0;clear 0:0+40000;");
+    ferry_dirty_log_free(log);
+    ferry_bitmap_clear(&all);
+    expect_calls("stop;free;");
+}
+
+Test(dirtylog, a_chunk_may_change_at_any_time)
+{
+    cr_assert(ferry_dirty_log_start(log_, NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 0, 70, 1, &dirty[0], NULL));
+    cr_assert(ferry_dirty_log_set_chunk(log_, 512u << 10, NULL));
+    cr_assert_eq(ferry_dirty_log_get_chunk(log_), 512u << 10);
+    cr_assert(ferry_dirty_log_clear(log_, 0, 1, 1, &dirty[0], NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 0, 127, 1, &dirty[0], NULL));
+    expect_calls("start;clear 0:64+64;chunk 512K;clear 0:0+64;");
+    cr_assert(ferry_dirty_log_clear(log_, 0, 200, 1, &dirty[0], NULL));
+    cr_assert(ferry_dirty_log_set_chunk(log_, FERRY_DIRTY_LOG_CHUNK_MIN, NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 0, 0, 256, &dirty[0], NULL));
+    expect_calls("clear 0:128+128;chunk 256K;");
+    cr_assert(ferry_dirty_log_sync(log_, 0, &dirty[0], NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 0, 200, 1, &dirty[0], NULL));
+    expect_calls("sync 0;clear 0:192+64;");
+}
+
+/* A second time it is asked for: only the log knows what is left to do there. */
+Test(dirtylog, exactly_the_pages_asked_for)
+{
+    FerryDirtyLog *log = ferry_dirty_log_new(&exact_ops, &fake, block_pages, 2);
+
+    cr_assert(ferry_dirty_log_set_chunk(log, FERRY_DIRTY_LOG_CHUNK_EXACT, NULL));
+    g_string_truncate(fake.calls, 0);
+    cr_assert(ferry_dirty_log_start(log, NULL));
+    cr_assert(ferry_dirty_log_clear(log, 0, 70, 1, &dirty[0], NULL));
+    cr_assert(ferry_dirty_log_clear(log, 0, 60, 140, &dirty[0], NULL));
+    expect_calls("start;clear 0:70+1;clear 0:60+140;");
+    cr_assert(ferry_dirty_log_clear(log, 0, 64, 128, &dirty[0], NULL));
+    expect_calls("");
+    cr_assert(ferry_dirty_log_clear(log, 0, 199, 2, &dirty[0], NULL));
+    cr_assert(ferry_dirty_log_clear(log, 1, 127, 3, &dirty[1], NULL));
+    expect_calls("clear 0:199+2;clear 1:127+3;");
+    cr_assert(ferry_dirty_log_clear(log, 1, 128, 2, &dirty[1], NULL));
+    expect_calls("");
+    cr_assert(ferry_dirty_log_set_chunk(log, 512u << 10, NULL));
+    cr_assert(ferry_dirty_log_clear(log, 0, 199, 2, &dirty[0], NULL));
+    expect_calls("chunk 512K;clear 0:192+64;");
+    ferry_dirty_log_free(log);
+    expect_calls("stop;free;");
+}
+
+Test(dirtylog, a_log_that_clears_whole_units_does_so_when_asked_for_pages)
+{
+    cr_assert(ferry_dirty_log_set_chunk(log_, FERRY_DIRTY_LOG_CHUNK_EXACT, NULL));
+    cr_assert_eq(ferry_dirty_log_get_chunk(log_), FERRY_DIRTY_LOG_CHUNK_MIN);
+    cr_assert(ferry_dirty_log_start(log_, NULL));
+    cr_assert(ferry_dirty_log_clear(log_, 0, 70, 1, &dirty[0], NULL));
+    expect_calls("start;clear 0:64+64;");
+}
+
+/* A link so slow that any clear is cheap, against clears of which some take the clock's time. */
+Test(dirtylog, suits_the_chunk_to_the_link)
+{
+    FerryDirtyLog *log = ferry_dirty_log_new(&exact_ops, &fake, block_pages, 2);
+
+    cr_assert(ferry_dirty_log_start(log, NULL));
+    ferry_dirty_log_suit_chunk(log, 1);
+    cr_assert_eq(ferry_dirty_log_get_chunk(log), FERRY_DIRTY_LOG_CHUNK_DEFAULT, "nothing is known");
+    for (unsigned i = 0; i < 16; i++) {
+        cr_assert(ferry_dirty_log_sync(log, 0, &dirty[0], NULL));
+        cr_assert(ferry_dirty_log_clear(log, 0, 16 * i, 1, &dirty[0], NULL));
+    }
+    ferry_dirty_log_suit_chunk(log, 0);
+    cr_assert_eq(ferry_dirty_log_get_chunk(log), FERRY_DIRTY_LOG_CHUNK_DEFAULT, "no link is known");
+    cr_assert(ferry_dirty_log_clear(log, 0, 0, 1, &dirty[0], NULL));
+    ferry_dirty_log_suit_chunk(log, 1);
+    cr_assert_eq(ferry_dirty_log_get_chunk(log), FERRY_DIRTY_LOG_CHUNK_EXACT);
+    cr_assert(ferry_dirty_log_clear(log, 0, 0, 1, &dirty[0], NULL));
+    ferry_dirty_log_suit_chunk(log, UINT64_MAX);
+    cr_assert_gt(ferry_dirty_log_get_chunk(log), FERRY_DIRTY_LOG_CHUNK_DEFAULT);
+    ferry_dirty_log_free(log);
 }
 
 Test(dirtylog, no_pages_clear_no_chunk)
@@ -181,7 +303,8 @@ Test(dirtylog, every_start_clears_every_chunk_anew)
 
 Test(dirtylog, chunk_sizes_are_checked)
 {
-    static const uint64_t bad[] = {0, 4096, 128u << 10, (256u << 10) + 1, 384u << 10, UINT64_MAX};
+    static const uint64_t bad[] = {0,          1,         2048, 8192, 128u << 10, (256u << 10) + 1,
+                                   384u << 10, UINT64_MAX};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(GError) error = NULL;
@@ -208,7 +331,8 @@ Test(dirtylog, counts_its_calls)
     cr_assert(ferry_dirty_log_clear(log_, 0, 0, 256, &dirty[0], NULL));
     ferry_dirty_log_get_stats(log_, &stats);
     cr_assert_eq(stats.syncs, 1);
-    cr_assert_eq(stats.clears, 4);
+    cr_assert_eq(stats.clears, 1);
+    cr_assert_eq(stats.cleared_pages, 256);
     cr_assert(stats.longest_clear_ns <= stats.clear_ns);
 }
 

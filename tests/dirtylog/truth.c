@@ -28,6 +28,7 @@ typedef struct {
     Rig *rig;
     GRand *random;
     Break mistake;
+    gboolean changing; /* the chunk, at any time */
     Header *copy;
     FerryBitmap pending; /* reported, not yet copied */
     FerryBitmap seen;    /* found different from the copy before this sync, while not pending */
@@ -112,6 +113,15 @@ static void copy_run(Truth *t, uint64_t first, uint64_t n)
     t->copied += n;
 }
 
+/* From exactly what is asked for up to 1 GiB. */
+static void change_chunk(Truth *t)
+{
+    int shift = g_rand_int_range(t->random, 17, 31);
+
+    ferry_dirty_log_set_chunk(t->rig->log, shift < 18 ? FERRY_DIRTY_LOG_CHUNK_EXACT : 1ull << shift,
+                              NULL);
+}
+
 /* @all: or leave a quarter of the runs for a later round. */
 static void copy_pending(Truth *t, gboolean all)
 {
@@ -119,6 +129,9 @@ static void copy_pending(Truth *t, gboolean all)
 
     while (ferry_bitmap_next_run(&t->pending, at, 128, &first, &n)) {
         at = first + n;
+        if (t->changing && g_rand_int_range(t->random, 0, 16) == 0) {
+            change_chunk(t);
+        }
         if (all || g_rand_int_range(t->random, 0, 4) != 0) {
             copy_run(t, first, n);
         }
@@ -278,7 +291,7 @@ int main(int argc, char **argv)
     int status;
 
     if (argc < 5 || argc > 6) {
-        fprintf(stderr, "usage: truth LOG ITERATIONS CHUNK_BYTES SEED [BREAK]\n");
+        fprintf(stderr, "usage: truth LOG ITERATIONS CHUNK_BYTES|changing SEED [BREAK]\n");
         return 2;
     }
     t.mistake = argc > 5 ? parse_break(argv[5]) : BREAK_NONE;
@@ -288,7 +301,8 @@ int main(int argc, char **argv)
         return g_error_matches(error, FERRY_DIRTY_LOG_ERROR, FERRY_DIRTY_LOG_ERROR_UNSUPPORTED) ? 77
                                                                                                 : 1;
     }
-    if (!ferry_dirty_log_set_chunk(rig->log, strtoull(argv[3], NULL, 0), &error)) {
+    t.changing = strcmp(argv[3], "changing") == 0;
+    if (!t.changing && !ferry_dirty_log_set_chunk(rig->log, strtoull(argv[3], NULL, 0), &error)) {
         fail("chunk", error);
     }
     t.rig = rig;
