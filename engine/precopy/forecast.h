@@ -36,6 +36,7 @@ typedef struct {
     uint64_t unsent_wire_permille; /* of those never sent: zeros and text may cost little */
     uint64_t fixed_ns, margin_ns;
     uint64_t downtime_limit_ns;
+    unsigned throttle_percent; /* as it is now; the census is of the guest at full speed */
 } FerryForecastInput;
 
 typedef struct {

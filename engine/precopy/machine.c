@@ -1,4 +1,5 @@
 #include "engine/precopy/machine.h"
+#include "engine/precopy/estimate.h"
 #include "engine/precopy/order.h"
 
 #define FERRY_PAGE_BYTES 4096u /* as in engine/memory.h */
@@ -17,9 +18,12 @@ struct FerryPrecopy {
     FerryPending *pending;
     FerryBitmap *found; /* per block: found written, pending from the next SYNCED on */
     FerryBitmap *sent;  /* per block: handed out at least once */
-    uint64_t unsent_pages, deferred_pages;
+    uint64_t unsent_pages, deferred_pages, handed_pages, resent_pages;
     FerryHeat *heat; /* NULL until a policy watches */
     uint64_t ready_ns, synced_ns;
+    /* The guest's own time, which a throttle slows: writes are learnt about in that. */
+    uint64_t guest_ns, guest_synced_ns, guest_since_ns;
+    unsigned throttle_percent;
     unsigned syncs;
     gboolean rested; /* since the last sync */
 };
@@ -64,7 +68,8 @@ void ferry_precopy_set_policy(FerryPrecopy *m, const FerryPolicy *policy)
     }
     if (m->policy->watches && !m->heat) {
         m->heat = ferry_heat_new(m->block_pages, m->n_blocks);
-        ferry_heat_watch(m->heat, m->synced_ns);
+        ferry_heat_watch(m->heat, m->guest_synced_ns);
+        ferry_pending_unexpose(m->pending);
     }
 }
 
@@ -94,6 +99,15 @@ FerryPrecopy *ferry_precopy_new(const FerryPolicy *policy, const uint64_t *block
     return m;
 }
 
+static uint64_t guest_time(FerryPrecopy *m, uint64_t now_ns)
+{
+    uint64_t ns = now_ns - MIN(m->guest_since_ns, now_ns);
+
+    m->guest_ns += ferry_scale(ns, 100 - MIN(m->throttle_percent, 100), 100);
+    m->guest_since_ns = now_ns;
+    return m->guest_ns;
+}
+
 static gboolean next_batch(FerryPrecopy *m, uint64_t now_ns, FerryBatch *out_batch)
 {
     FerryOrder order = m->phase == FERRY_PHASE_FINAL ? FERRY_ORDER_PASS : m->policy->order;
@@ -102,12 +116,17 @@ static gboolean next_batch(FerryPrecopy *m, uint64_t now_ns, FerryBatch *out_bat
     if (!ferry_pending_next(m->pending, order, m->heat, FERRY_BATCH_PAGES, &run)) {
         return FALSE;
     }
+    m->handed_pages += run.n;
     if (m->unsent_pages > 0) {
-        m->unsent_pages -= run.n - ferry_bitmap_count_range(&m->sent[run.block], run.first, run.n);
+        uint64_t again = ferry_bitmap_count_range(&m->sent[run.block], run.first, run.n);
+        m->unsent_pages -= run.n - again;
+        m->resent_pages += again;
         ferry_bitmap_set(&m->sent[run.block], run.first, run.n);
+    } else {
+        m->resent_pages += run.n;
     }
     if (m->heat && m->phase == FERRY_PHASE_ITERATE) {
-        ferry_heat_sent(m->heat, run.block, run.first, run.n, now_ns);
+        ferry_heat_sent(m->heat, run.block, run.first, run.n, guest_time(m, now_ns));
     }
     *out_batch = (FerryBatch){.block = run.block, .first_page = run.first, .n_pages = run.n};
     return TRUE;
@@ -151,19 +170,24 @@ static FerryAction after_batch(FerryPrecopy *m, const FerryMoment *moment, Ferry
 /* What the sync found becomes pending; what only the machine knows goes into @values. */
 static void take_in(FerryPrecopy *m, FerryRound *values)
 {
-    uint64_t fresh = 0;
+    FerryHeat *heat = m->syncs > 0 && m->phase == FERRY_PHASE_ITERATE ? m->heat : NULL;
+    uint64_t fresh = 0, now_ns = guest_time(m, values->moment.now_ns);
 
     m->deferred_pages = ferry_pending_count(m->pending);
     for (unsigned i = 0; i < m->n_blocks; i++) {
-        fresh += ferry_pending_merge(m->pending, i, &m->found[i], m->syncs ? m->heat : NULL,
-                                     m->synced_ns, values->moment.now_ns);
+        fresh += ferry_pending_merge(m->pending, i, &m->found[i], heat, m->guest_synced_ns, now_ns);
+    }
+    if (m->syncs == 0 && !m->policy->watches) {
+        ferry_pending_unexpose(m->pending);
     }
     values->number = m->syncs++;
     values->ram_bytes = m->ram_pages * FERRY_PAGE_BYTES;
     values->dirty_bytes = ferry_pending_count(m->pending) * FERRY_PAGE_BYTES;
+    values->unsent_bytes = m->unsent_pages * FERRY_PAGE_BYTES;
     values->round_dirtied_bytes = values->number ? fresh * FERRY_PAGE_BYTES : 0;
     values->forecast = NULL;
     m->synced_ns = values->moment.now_ns;
+    m->guest_synced_ns = now_ns;
 }
 
 static void look_ahead(FerryPrecopy *m, FerryRound *values)
@@ -179,13 +203,14 @@ static void look_ahead(FerryPrecopy *m, FerryRound *values)
         .fixed_ns = values->fixed_ns,
         .margin_ns = values->margin_ns,
         .downtime_limit_ns = values->downtime_limit_ns,
+        .throttle_percent = m->throttle_percent,
     };
 
     if (!m->heat || values->number == 0) {
         m->forecast = (FerryForecast){.finish_ns = UINT64_MAX, .downtime_ns = UINT64_MAX};
         return;
     }
-    ferry_heat_census(m->heat, values->moment.now_ns, &census);
+    ferry_heat_census(m->heat, m->guest_synced_ns, &census);
     m->forecast = ferry_forecast(&census, &input);
     values->forecast = &m->forecast;
 }
@@ -199,6 +224,7 @@ static FerryAction after_sync(FerryPrecopy *m, FerryRound *values, FerryBatch *o
     }
     look_ahead(m, values);
     m->decision = m->policy->decide(m->policy_state, values);
+    m->throttle_percent = m->decision.throttle_percent;
     m->rested = m->decision.rest_ns == 0;
     if (m->decision.verdict == FERRY_VERDICT_SWITCH_OVER) {
         return switch_over(m);
@@ -219,11 +245,12 @@ FerryAction ferry_precopy_step(FerryPrecopy *m, FerryEvent event, FerryRound *va
     switch (event) { /* no default: the compiler names a forgotten event */
     case FERRY_EVENT_READY:
         m->ready_ns = values->moment.now_ns;
+        m->guest_since_ns = values->moment.now_ns;
         return enter(m, FERRY_PHASE_ITERATE, FERRY_ACTION_SYNC);
     case FERRY_EVENT_SYNCED:
         return after_sync(m, values, out_batch);
     case FERRY_EVENT_WATCHED:
-        ferry_heat_watch(m->heat, values->moment.now_ns);
+        ferry_heat_watch(m->heat, guest_time(m, values->moment.now_ns));
         return after_batch(m, &values->moment, out_batch);
     case FERRY_EVENT_SENT:
         return after_batch(m, &values->moment, out_batch);
@@ -266,6 +293,10 @@ uint64_t ferry_precopy_pending_pages(const FerryPrecopy *m)
 uint64_t ferry_precopy_unsent_pages(const FerryPrecopy *m) { return m->unsent_pages; }
 
 uint64_t ferry_precopy_deferred_pages(const FerryPrecopy *m) { return m->deferred_pages; }
+
+uint64_t ferry_precopy_handed_pages(const FerryPrecopy *m) { return m->handed_pages; }
+
+uint64_t ferry_precopy_resent_pages(const FerryPrecopy *m) { return m->resent_pages; }
 
 const FerryDecision *ferry_precopy_decision(const FerryPrecopy *m) { return &m->decision; }
 

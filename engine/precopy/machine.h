@@ -94,6 +94,9 @@ uint64_t ferry_precopy_pending_pages(const FerryPrecopy *machine);
 uint64_t ferry_precopy_unsent_pages(const FerryPrecopy *machine);
 /* Pages that were pending when the last round ended: it left them for later. */
 uint64_t ferry_precopy_deferred_pages(const FerryPrecopy *machine);
+/* Handed out so far; of those, pages that had been handed out before. */
+uint64_t ferry_precopy_handed_pages(const FerryPrecopy *machine);
+uint64_t ferry_precopy_resent_pages(const FerryPrecopy *machine);
 /* Of the last sync. */
 const FerryDecision *ferry_precopy_decision(const FerryPrecopy *machine);
 /* Of the last sync; FERRY_OUTLOOK_UNKNOWN with policies that do not watch. */

@@ -1,20 +1,26 @@
 #include "engine/precopy/order.h"
+#include <string.h>
 
-/* Runs are found chunk by chunk: a word per chunk says which classes of heat its pending pages have
- * (perhaps had), so that looking for the coldest passes over most of memory in a few steps. */
+/* Cold pages are found chunk by chunk: a word per chunk says which classes of heat its pending
+ * pages have. It is a hint: heat changes behind our back, and only a look at the chunk's pages
+ * tells. But a chunk with pending pages has a bit, so all of them are looked at in the end. */
 #define CHUNK_PAGES 512u
+#define CHUNK_WORDS (CHUNK_PAGES / 64)
 #define COLDEST_ONLY UINT64_C(1)
 
 struct FerryPending {
     unsigned n_blocks;
     uint64_t count;
     FerryBitmap *pages;
+    FerryBitmap *found;    /* pending ones that were found written since they were last exposed */
     uint64_t **classes;    /* per block and chunk, a bit per class */
     unsigned cursor_block; /* where the round stands */
-    uint64_t cursor_page;
-    uint64_t walked; /* CURSOR: pages passed since the round began: once round is enough */
-    uint64_t total;
-    unsigned warmest; /* COLD_FIRST: pages up to this class are being handed out */
+    uint64_t cursor_page, cursor_chunk;
+    /* COLD_FIRST: pages up to this class are being handed out; of the chunk at the cursor these are
+     * left. */
+    unsigned warmest;
+    gboolean is_chosen;
+    uint64_t chosen[CHUNK_WORDS];
 };
 
 static uint64_t n_chunks(const FerryPending *p, unsigned block)
@@ -28,11 +34,12 @@ FerryPending *ferry_pending_new(const uint64_t *block_pages, unsigned n_blocks)
 
     p->n_blocks = n_blocks;
     p->pages = g_new0(FerryBitmap, n_blocks);
+    p->found = g_new0(FerryBitmap, n_blocks);
     p->classes = g_new0(uint64_t *, n_blocks);
     for (unsigned i = 0; i < n_blocks; i++) {
         ferry_bitmap_init(&p->pages[i], block_pages[i]);
+        ferry_bitmap_init(&p->found[i], block_pages[i]);
         p->classes[i] = g_new0(uint64_t, n_chunks(p, i));
-        p->total += block_pages[i];
     }
     return p;
 }
@@ -51,27 +58,35 @@ static uint64_t classes_of(const FerryHeat *heat, unsigned block, uint64_t first
 uint64_t ferry_pending_merge(FerryPending *p, unsigned block, FerryBitmap *found, FerryHeat *heat,
                              uint64_t before_ns, uint64_t now_ns)
 {
-    FerryBitmap *pages = &p->pages[block];
+    uint64_t *pages = p->pages[block].words, *known = p->found[block].words;
     uint64_t fresh_pages = 0;
 
+    p->is_chosen = FALSE;
     for (uint64_t i = 0; i < ferry_bitmap_n_words(found); i++) {
-        uint64_t mask = found->words[i], fresh = mask & ~pages->words[i];
+        uint64_t mask = found->words[i], fresh = mask & ~pages[i], news = mask & ~known[i];
+        uint64_t classes = fresh ? COLDEST_ONLY : 0;
         if (mask == 0) {
             continue;
         }
-        if (heat) {
-            ferry_heat_written(heat, block, i * 64, mask, before_ns, now_ns);
-            /* Those that were pending and unseen may be warmer now as well. */
-            p->classes[block][i * 64 / CHUNK_PAGES] |= classes_of(heat, block, i * 64, mask);
-        } else {
-            p->classes[block][i * 64 / CHUNK_PAGES] |= COLDEST_ONLY;
+        if (heat && news) {
+            ferry_heat_written(heat, block, i * 64, news, before_ns, now_ns);
+            known[i] |= news;
+            classes = classes_of(heat, block, i * 64, news);
         }
-        pages->words[i] |= mask;
+        p->classes[block][i / CHUNK_WORDS] |= classes;
+        pages[i] |= mask;
         fresh_pages += (unsigned)__builtin_popcountll(fresh);
         found->words[i] = 0;
     }
     p->count += fresh_pages;
     return fresh_pages;
+}
+
+void ferry_pending_unexpose(FerryPending *p)
+{
+    for (unsigned i = 0; i < p->n_blocks; i++) {
+        (void)ferry_bitmap_or(&p->found[i], &p->pages[i]);
+    }
 }
 
 uint64_t ferry_pending_count(const FerryPending *p) { return p->count; }
@@ -88,9 +103,10 @@ uint64_t ferry_pending_count_new(const FerryPending *p, unsigned block, const Fe
 
 void ferry_pending_begin_round(FerryPending *p, FerryOrder order, gboolean from_start)
 {
-    p->walked = 0;
+    p->is_chosen = FALSE;
     p->warmest = 0;
-    if (from_start || order != FERRY_ORDER_CURSOR) {
+    p->cursor_chunk = 0;
+    if (from_start || order != FERRY_ORDER_CURSOR || p->cursor_block == p->n_blocks) {
         p->cursor_block = 0;
         p->cursor_page = 0;
     }
@@ -99,73 +115,96 @@ void ferry_pending_begin_round(FerryPending *p, FerryOrder order, gboolean from_
 static void take(FerryPending *p, const FerryRun *run)
 {
     ferry_bitmap_reset(&p->pages[run->block], run->first, run->n);
+    ferry_bitmap_reset(&p->found[run->block], run->first, run->n);
     p->count -= run->n;
     p->cursor_page = run->first + run->n;
 }
 
-/* From the cursor to the end of memory, or with @wrap once round. */
+/* From the cursor to the end of memory, or with @wrap round and round: there is one. */
 static gboolean next_in_order(FerryPending *p, gboolean wrap, uint64_t max, FerryRun *out_run)
 {
+    p->is_chosen = FALSE;
     while (p->count > 0 && p->cursor_block < p->n_blocks) {
-        const FerryBitmap *pages = &p->pages[p->cursor_block];
-        uint64_t from = p->cursor_page;
         FerryRun run = {.block = p->cursor_block};
-        if (ferry_bitmap_next_run(pages, from, max, &run.first, &run.n)) {
-            p->walked += run.first + run.n - from;
+        if (ferry_bitmap_next_run(&p->pages[p->cursor_block], p->cursor_page, max, &run.first,
+                                  &run.n)) {
             take(p, &run);
             *out_run = run;
             return TRUE;
         }
-        p->walked += pages->n_bits - from;
         p->cursor_page = 0;
         p->cursor_block++;
-        if (wrap && p->cursor_block == p->n_blocks && p->walked < 2 * p->total) {
+        if (wrap && p->cursor_block == p->n_blocks) {
             p->cursor_block = 0;
         }
     }
     return FALSE;
 }
 
-/* The next run of pending pages of class warmest or colder in one chunk. */
-static gboolean next_in_chunk(FerryPending *p, const FerryHeat *heat, unsigned block, uint64_t from,
-                              uint64_t end, uint64_t max, FerryRun *out_run)
+/* Chooses the pending pages up to the warmest class of the chunk at the cursor. Its word of classes
+ * becomes exact; one bit stands for those chosen, which stay behind if the round ends now. */
+static void choose(FerryPending *p, const FerryHeat *heat)
 {
-    const FerryBitmap *pages = &p->pages[block];
-    uint64_t page = ferry_bitmap_next_set(pages, from);
+    const FerryBitmap *pages = &p->pages[p->cursor_block];
+    uint64_t first_word = p->cursor_chunk * CHUNK_WORDS, classes = 0;
+    uint64_t n_words = MIN(CHUNK_WORDS, ferry_bitmap_n_words(pages) - first_word);
 
-    while (page < end && ferry_heat_class(heat, block, page) > p->warmest) {
-        page = ferry_bitmap_next_set(pages, page + 1);
+    memset(p->chosen, 0, sizeof p->chosen);
+    for (uint64_t i = 0; i < n_words; i++) {
+        for (uint64_t left = pages->words[first_word + i]; left != 0; left &= left - 1) {
+            uint64_t page = (first_word + i) * 64 + (unsigned)__builtin_ctzll(left);
+            unsigned class = ferry_heat_class(heat, p->cursor_block, page);
+            if (class <= p->warmest) {
+                p->chosen[i] |= left & -left;
+                class = p->warmest;
+            }
+            classes |= UINT64_C(1) << class;
+        }
     }
-    if (page >= end) {
+    p->classes[p->cursor_block][p->cursor_chunk] = classes;
+    p->is_chosen = (classes >> p->warmest & 1) != 0;
+    p->cursor_page = p->cursor_chunk * CHUNK_PAGES;
+}
+
+/* The next run of those chosen. */
+static gboolean next_chosen(FerryPending *p, uint64_t max, FerryRun *out_run)
+{
+    FerryBitmap chosen = {.n_bits = CHUNK_PAGES, .words = p->chosen};
+    uint64_t base = p->cursor_chunk * CHUNK_PAGES;
+    FerryRun run = {.block = p->cursor_block};
+
+    if (!ferry_bitmap_next_run(&chosen, p->cursor_page - base, max, &run.first, &run.n)) {
+        p->classes[p->cursor_block][p->cursor_chunk] &= ~(UINT64_C(1) << p->warmest);
+        p->is_chosen = FALSE;
+        p->cursor_chunk++;
         return FALSE;
     }
-    *out_run = (FerryRun){.block = block, .first = page, .n = 1};
-    while (out_run->n < max && page + out_run->n < end &&
-           ferry_bitmap_test(pages, page + out_run->n) &&
-           ferry_heat_class(heat, block, page + out_run->n) <= p->warmest) {
-        out_run->n++;
-    }
+    run.first += base;
+    take(p, &run);
+    *out_run = run;
     return TRUE;
 }
 
+/* Pages up to the warmest class, once over all memory. */
 static gboolean next_of_warmest(FerryPending *p, const FerryHeat *heat, uint64_t max,
                                 FerryRun *out_run)
 {
     uint64_t wanted = (UINT64_C(2) << p->warmest) - 1;
 
-    for (; p->cursor_block < p->n_blocks; p->cursor_block++, p->cursor_page = 0) {
-        uint64_t *classes = p->classes[p->cursor_block];
-        uint64_t n_bits = p->pages[p->cursor_block].n_bits;
-        while (p->cursor_page < n_bits) {
-            uint64_t chunk = p->cursor_page / CHUNK_PAGES;
-            uint64_t end = MIN((chunk + 1) * CHUNK_PAGES, n_bits);
-            if ((classes[chunk] & wanted) &&
-                next_in_chunk(p, heat, p->cursor_block, p->cursor_page, end, max, out_run)) {
-                take(p, out_run);
+    for (; p->cursor_block < p->n_blocks; p->cursor_block++, p->cursor_chunk = 0) {
+        uint64_t n = n_chunks(p, p->cursor_block);
+        while (p->cursor_chunk < n) {
+            if (p->is_chosen && next_chosen(p, max, out_run)) {
                 return TRUE;
             }
-            classes[chunk] &= ~wanted;
-            p->cursor_page = end;
+            const uint64_t *classes = p->classes[p->cursor_block];
+            while (p->cursor_chunk < n && !(classes[p->cursor_chunk] & wanted)) {
+                p->cursor_chunk++;
+            }
+            if (p->cursor_chunk < n) {
+                choose(p, heat);
+                p->cursor_chunk += p->is_chosen ? 0 : 1;
+            }
         }
     }
     return FALSE;
@@ -184,6 +223,14 @@ static unsigned coldest_left(const FerryPending *p)
     return any ? (unsigned)__builtin_ctzll(any) : FERRY_HEAT_CLASSES;
 }
 
+static void begin_cold_pass(FerryPending *p, unsigned warmest)
+{
+    p->warmest = warmest;
+    p->is_chosen = FALSE;
+    p->cursor_block = 0;
+    p->cursor_chunk = 0;
+}
+
 static gboolean next_coldest(FerryPending *p, const FerryHeat *heat, uint64_t max,
                              FerryRun *out_run)
 {
@@ -191,12 +238,9 @@ static gboolean next_coldest(FerryPending *p, const FerryHeat *heat, uint64_t ma
         if (next_of_warmest(p, heat, max, out_run)) {
             return TRUE;
         }
-        p->warmest = coldest_left(p);
-        if (p->warmest >= FERRY_HEAT_CLASSES) {
-            return FALSE;
-        }
-        p->cursor_block = 0;
-        p->cursor_page = 0;
+        unsigned coldest = coldest_left(p);
+        g_assert(coldest < FERRY_HEAT_CLASSES); /* a pending page's chunk has a bit */
+        begin_cold_pass(p, coldest | 1);        /* an octave at once: less is noise */
     }
     return FALSE;
 }
@@ -222,9 +266,11 @@ void ferry_pending_free(FerryPending *p)
     }
     for (unsigned i = 0; i < p->n_blocks; i++) {
         ferry_bitmap_clear(&p->pages[i]);
+        ferry_bitmap_clear(&p->found[i]);
         g_free(p->classes[i]);
     }
     g_free(p->pages);
+    g_free(p->found);
     g_free(p->classes);
     g_free(p);
 }

@@ -13,10 +13,13 @@ typedef struct {
 /* The pages still to be sent, and a place among them. */
 typedef struct FerryPending FerryPending;
 FerryPending *ferry_pending_new(const uint64_t *block_pages, unsigned n_blocks);
-/* @found's bits become pending and are cleared there. @heat, NULL or what knows how warm they are,
- * is told of all that were found. How many were not pending before. */
+/* @found's bits become pending and are cleared there; how many were not before. @heat, NULL or what
+ * knows how warm they are, is told of those that were exposed: clean since they were taken, or
+ * pending and not found so far. */
 uint64_t ferry_pending_merge(FerryPending *pending, unsigned block, FerryBitmap *found,
                              FerryHeat *heat, uint64_t before_ns, uint64_t now_ns);
+/* What is pending now was not exposed: that it will be found says nothing. */
+void ferry_pending_unexpose(FerryPending *pending);
 uint64_t ferry_pending_count(const FerryPending *pending);
 /* How many bits of @found are not among the pending ones. */
 uint64_t ferry_pending_count_new(const FerryPending *pending, unsigned block,

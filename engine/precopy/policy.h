@@ -31,6 +31,7 @@ typedef struct {
     unsigned number;       /* of the round that just ended; 0: the first sync, nothing sent (*) */
     uint64_t ram_bytes;    /* of all blocks (*) */
     uint64_t dirty_bytes;  /* pending: what the last round would have to send, guest bytes (*) */
+    uint64_t unsent_bytes; /* of those: never sent so far (*) */
     uint64_t queued_bytes; /* written to the channel, not yet at the peer */
     uint64_t round_sent_bytes;    /* wire bytes of the round that ended */
     uint64_t round_dirtied_bytes; /* clean before, found written by this sync (*) */
