@@ -62,21 +62,17 @@ static uint64_t round_up(double bytes)
 
 uint64_t ferry_chunk_choose(const FerryClearCost *cost, const FerryClearUse *use, uint64_t now)
 {
-    double fixed, page, link_bytes; /* what the link sends during a clear */
-    double per_second = (double)use->bytes_per_second;
+    double fixed, page, asked = (double)use->asked_pages * PAGE_BYTES;
 
-    if (use->bytes_per_second == 0 || use->asks == 0 || use->units == 0 ||
+    if (use->interval_ns == 0 || use->asks == 0 || use->units == 0 ||
         !ferry_clear_cost_get(cost, &fixed, &page)) {
         return now;
     }
-    link_bytes = per_second * fixed / 1e9;
-    if (link_bytes * EXACT_SHARE <= (double)use->asked_pages * PAGE_BYTES / (double)use->asks) {
+    double clear_bytes = asked / (double)use->interval_ns * fixed; /* sent during a clear */
+    if (clear_bytes * EXACT_SHARE <= asked / (double)use->asks) {
         return FERRY_DIRTY_LOG_CHUNK_EXACT;
     }
-    /* Of a chunk that large only the share that is asked for goes over the link. */
-    double share = MIN(
-        (double)use->asked_pages * PAGE_BYTES / (double)use->units / FERRY_DIRTY_LOG_CHUNK_MIN, 1);
-    uint64_t chunk = round_up(link_bytes * CHUNK_SHARE / share);
-    uint64_t most = round_up(per_second * (double)use->interval_ns / 1e9 / share);
-    return MIN(chunk, most);
+    /* Of a chunk that large only the share that is asked for is sent. */
+    double share = MIN(asked / (double)use->units / FERRY_DIRTY_LOG_CHUNK_MIN, 1);
+    return MIN(round_up(clear_bytes * CHUNK_SHARE / share), round_up(asked / share));
 }

@@ -23,7 +23,7 @@ typedef struct {
     uint64_t units;             /* stretches of FERRY_DIRTY_LOG_CHUNK_MIN in which those lay */
 } FerryClearUse;
 /* FERRY_DIRTY_LOG_CHUNK_EXACT as long as clears of exactly what is read next take no more than
- * 1/20 of the time that the link needs for it: nothing else spares the guest faults on pages that
- * are not sent. Else the smallest power of two, up to 1 GiB, at which they take 1/50; but no more
- * than is sent from one sync to the next. @now: as long as too little is known. */
+ * 1/20 of the time that it takes to send it: nothing else spares the guest faults on pages that are
+ * not sent. Else the smallest power of two, up to 1 GiB, at which they take 1/50; but no more than
+ * what lies between two syncs. @now: as long as too little is known. */
 uint64_t ferry_chunk_choose(const FerryClearCost *cost, const FerryClearUse *use, uint64_t now);

@@ -87,11 +87,10 @@ uint64_t ferry_dirty_log_get_chunk(const FerryDirtyLog *log)
     return log->chunk_pages * PAGE_BYTES;
 }
 
-void ferry_dirty_log_suit_chunk(FerryDirtyLog *log, uint64_t bytes_per_second)
+void ferry_dirty_log_suit_chunk(FerryDirtyLog *log)
 {
     uint64_t now = now_ns();
 
-    log->use.bytes_per_second = bytes_per_second;
     log->use.interval_ns = now - log->suited_ns;
     size_chunks(log, ferry_chunk_choose(&log->cost, &log->use, ferry_dirty_log_get_chunk(log)));
     log->use = (FerryClearUse){0};

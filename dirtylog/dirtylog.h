@@ -69,9 +69,9 @@ FerryDirtyLog *ferry_dirty_log_new(const FerryDirtyLogOps *ops, void *self,
  * FERRY_DIRTY_LOG_CHUNK_EXACT. At any time. */
 gboolean ferry_dirty_log_set_chunk(FerryDirtyLog *log, uint64_t bytes, GError **error);
 uint64_t ferry_dirty_log_get_chunk(const FerryDirtyLog *log);
-/* Sets the chunk that suits what clears cost here, what was cleared since the last call and a link
- * that takes @bytes_per_second of guest memory (0: not known). Once per sync, before it. */
-void ferry_dirty_log_suit_chunk(FerryDirtyLog *log, uint64_t bytes_per_second);
+/* Sets the chunk that suits what clears cost here, and what was asked for since the last call and
+ * how fast. To be called once per sync, before it. */
+void ferry_dirty_log_suit_chunk(FerryDirtyLog *log);
 gboolean ferry_dirty_log_start(FerryDirtyLog *log, GError **error);
 gboolean ferry_dirty_log_sync(FerryDirtyLog *log, unsigned block, FerryBitmap *dirty,
                               GError **error);

@@ -111,7 +111,7 @@ static void new_machine(FerrySource *s)
     ferry_precopy_set_timeout(s->machine, &s->current.timeout);
 }
 
-/* The user's, or the policy's, or one that is small enough for any link. */
+/* Before every sync: the user's, or the policy's, or what suits. The policy may have changed. */
 static gboolean choose_chunk(FerrySource *s, GError **error)
 {
     uint64_t wanted = s->options.dirty_chunk_bytes;
@@ -119,13 +119,17 @@ static gboolean choose_chunk(FerrySource *s, GError **error)
     if (wanted == 0) {
         wanted = ferry_precopy_policy(s->machine)->chunk_bytes;
     }
+    if (wanted == 0 && s->dirty_syncs > 0) {
+        ferry_dirty_log_suit_chunk(s->log);
+        return TRUE;
+    }
     return ferry_dirty_log_set_chunk(s->log, wanted ? wanted : FERRY_DIRTY_LOG_CHUNK_DEFAULT,
                                      error);
 }
 
 static gboolean set_up(FerrySource *s, GError **error)
 {
-    if (!ferry_source_greet(s, error) || !choose_chunk(s, error)) {
+    if (!ferry_source_greet(s, error)) {
         return FALSE;
     }
     s->log_started = TRUE;
@@ -163,7 +167,8 @@ static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
         (s->dirty_syncs > 0 && !s->paused && !ferry_source_probe_lag(s, error))) {
         return FALSE;
     }
-    if (ferry_source_should_rehearse(s) && !ferry_source_rehearse(s, error)) {
+    if (!choose_chunk(s, error) ||
+        (ferry_source_should_rehearse(s) && !ferry_source_rehearse(s, error))) {
         return FALSE;
     }
     uint64_t begin_ns = ferry_now_ns();

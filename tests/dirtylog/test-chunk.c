@@ -102,27 +102,27 @@ ParameterizedTestParameters(chunk, chooses)
 {
     static Row rows[] = {
   /* whole batches: any link can pay for them */
-        {1000,   30,  128 * MIB,   100,   128, 64, 4096     },
-        {1000,   30,  1200000000,  100,   128, 64, 4096     },
-        {5000,   30,  5000000000,  100,   128, 64, 4096     },
-        {20000,  30,  5000000000,  100,   128, 64, 8 * MIB  }, /* 5 MB: 50 times 100 kB */
+        {1000,   30,   128 * MIB,     100,   128, 64, 4096     },
+        {1000,   30,   1200000000,    100,   128, 64, 4096     },
+        {5000,   30,   5000000000,    100,   128, 64, 4096     },
+        {20000,  30,   5000000000,    100,   128, 64, 8 * MIB  }, /* 5 MB: 50 times 100 kB */
   /* single pages */
-        {1000,   30,  32 * MIB,    100,   1,   4,  4096     },
-        {1000,   30,  128 * MIB,   100,   1,   4,  4096     },
-        {1000,   30,  256 * MIB,   100,   1,   4,  256 * KIB},
-        {1000,   30,  1200000000,  100,   1,   4,  1 * MIB  },
-        {1000,   30,  1200000000,  100,   1,   64, 256 * KIB},
-        {4000,   30,  12000000000, 1000,  1,   4,  64 * MIB },
-        {1000,   0,   1200000000,  100,   4,   8,  512 * KIB},
+        {1000,   30,   32 * MIB,      100,   1,   4,  4096     },
+        {1000,   30,   128 * MIB,     100,   1,   4,  4096     },
+        {1000,   30,   256 * MIB,     100,   1,   4,  256 * KIB},
+        {1000,   30,   1200000000,    100,   1,   4,  1 * MIB  },
+        {1000,   30,   1200000000,    100,   1,   64, 256 * KIB},
+        {4000,   30,   12000000000,   1000,  1,   4,  64 * MIB },
+        {1000,   0,    1200000000,    100,   1,   8,  512 * KIB},
  /* the part of a page is to be paid in any case */
-        {1000,   900, 1200000000,  100,   1,   64, 256 * KIB},
+        {1000,   9000, 1200000000,    100,   1,   64, 256 * KIB},
  /* no more than goes from sync to sync */
-        {900000, 30,  1000000000,  1,     64,  64, 1 * MIB  },
-        {900000, 30,  1000000000,  60000, 64,  64, 64 * MIB },
-        {900000, 30,  UINT64_MAX,  60000, 64,  64, GIB      },
-        {0,      0,   UINT64_MAX,  100,   1,   1,  4096     },
-        {1000,   30,  0,           100,   128, 64, NOW      }, /* the link is not known */
-        {1000,   30,  128 * MIB,   100,   0,   0,  NOW      }, /* nothing was sent */
+        {900000, 30,   1000000000,    1,     64,  64, 1 * MIB  },
+        {900000, 30,   1000000000,    60000, 64,  64, 64 * MIB },
+        {900000, 30,   1000000000000, 60000, 64,  64, GIB      },
+        {0,      0,    1000000000000, 100,   1,   1,  4096     },
+        {1000,   30,   0,             100,   1,   1,  NOW      }, /* nothing was sent */
+        {1000,   30,   128 * MIB,     0,     1,   1,  NOW      },
     };
     return cr_make_param_array(Row, rows, G_N_ELEMENTS(rows));
 }
@@ -130,22 +130,22 @@ ParameterizedTestParameters(chunk, chooses)
 ParameterizedTest(Row *row, chunk, chooses)
 {
     FerryClearCost cost = line(row->fixed_ns, row->page_ns);
+    uint64_t pages = row->bytes_per_second / 1000 * row->interval_ms / 4096;
     FerryClearUse use = {
-        .bytes_per_second = row->bytes_per_second,
         .interval_ns = row->interval_ms * 1000000,
-        .asks = row->pages_per_ask ? 64 : 0,
-        .asked_pages = 64 * row->pages_per_ask,
-        .units = row->pages_per_unit ? 64 * row->pages_per_ask / row->pages_per_unit : 0,
+        .asks = pages / row->pages_per_ask,
+        .asked_pages = pages,
+        .units = pages / row->pages_per_unit,
     };
+    uint64_t chunk = ferry_chunk_choose(&cost, &use, NOW);
 
-    cr_assert_eq(ferry_chunk_choose(&cost, &use, NOW), row->chunk, "%lu KiB",
-                 ferry_chunk_choose(&cost, &use, NOW) >> 10);
+    cr_assert_eq(chunk, row->chunk, "%lu KiB", chunk >> 10);
 }
 
 Test(chunk, stays_while_costs_are_not_known)
 {
     FerryClearCost cost = {0};
-    FerryClearUse use = {128 * MIB, 100000000, 100, 1000, 100};
+    FerryClearUse use = {.interval_ns = 100000000, .asks = 100, .asked_pages = 1000, .units = 100};
 
     cr_assert_eq(ferry_chunk_choose(&cost, &use, NOW), NOW);
 }
