@@ -32,6 +32,7 @@ struct FerryMigration {
     gboolean incoming;  /* the direction of the last migration */
     gboolean running;   /* no result yet */
     gboolean finished;  /* the thread has nothing more to do; it may be joined */
+    gboolean measuring; /* its dirty log is somebody else's: no migration begins */
     gboolean cancelled; /* a cancel was accepted */
     FerryStatus result; /* known and about to be published; NONE: not yet */
     GThread *thread;
@@ -93,6 +94,10 @@ gboolean ferry_migration_set_parameters(FerryMigration *m, const FerrySetting *s
                                         GError **error);
 gboolean ferry_migration_set_capabilities(FerryMigration *m, const FerrySetting *settings,
                                           unsigned n, GError **error);
+/* The guest's dirty log for somebody else: refused while a migration runs or where there is no log.
+ * No migration begins until it is released. */
+gboolean ferry_migration_hold_log(FerryMigration *m, GError **error);
+void ferry_migration_release_log(FerryMigration *m);
 /* Whether the guest may be let run by hand now: not while a migration holds it, and not where it is
  * not. */
 gboolean ferry_migration_may_run(FerryMigration *m, GError **error);

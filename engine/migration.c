@@ -72,6 +72,9 @@ static gboolean may_begin(FerryMigration *m, gboolean incoming, GError **error)
     if (m->running) {
         return refuse(error, "A migration is already in progress");
     }
+    if (m->measuring) {
+        return refuse(error, "The dirty rate is being measured: wait for its end");
+    }
     switch (m->owner) {
     case FERRY_OWNER_UNKNOWN:
         return TRUE;
@@ -396,6 +399,24 @@ gboolean ferry_migration_may_run(FerryMigration *m, GError **error)
     }
     pthread_mutex_unlock(&m->lock);
     return ok;
+}
+
+gboolean ferry_migration_hold_log(FerryMigration *m, GError **error)
+{
+    gboolean ok;
+
+    pthread_mutex_lock(&m->lock);
+    ok = may_begin(m, FALSE, error) && check_guest(m, error);
+    m->measuring = m->measuring || ok;
+    pthread_mutex_unlock(&m->lock);
+    return ok;
+}
+
+void ferry_migration_release_log(FerryMigration *m)
+{
+    pthread_mutex_lock(&m->lock);
+    m->measuring = FALSE;
+    pthread_mutex_unlock(&m->lock);
 }
 
 void ferry_migration_free(FerryMigration *m)

@@ -355,6 +355,8 @@ static const FerryQmpCommand commands[] = {
     {"cont",                       cont,                       FALSE},
     {"quit",                       quit,                       FALSE},
     {"human-monitor-command",      human_monitor_command,      TRUE },
+    {"calc-dirty-rate",            ferry_qmp_calc_dirty_rate,  TRUE },
+    {"query-dirty-rate",           ferry_qmp_query_dirty_rate, TRUE },
     {"x-ferry-resolve",            x_ferry_resolve,            TRUE },
 };
 

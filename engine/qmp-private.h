@@ -3,6 +3,7 @@
 #pragma once
 #include <pthread.h>
 #include <json-glib/json-glib.h>
+#include "engine/dirty-rate.h"
 #include "engine/migration-private.h"
 #include "engine/qmp.h"
 
@@ -10,6 +11,7 @@ G_BEGIN_DECLS
 
 struct FerryQmp {
     FerryMigration *migration;
+    FerryDirtyRateMeter *dirty_rate;
     const FerryQmpOps *ops;
     void *self;
     char *path;
@@ -41,6 +43,8 @@ JsonNode *ferry_qmp_greeting(void);
  * answer may be an error. *negotiated is the connection's state. */
 JsonNode *ferry_qmp_answer(FerryQmp *qmp, JsonNode *request, const char *why, gboolean *negotiated);
 JsonNode *ferry_qmp_query_migrate(FerryMigration *migration);
+JsonNode *ferry_qmp_calc_dirty_rate(FerryQmp *qmp, JsonObject *args, GError **error);
+JsonNode *ferry_qmp_query_dirty_rate(FerryQmp *qmp, JsonObject *args, GError **error);
 /* As QEMU prints it, CR LF included; g_free. */
 char *ferry_qmp_to_text(JsonNode *node);
 /* Takes @data, which may be NULL. */

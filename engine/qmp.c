@@ -305,6 +305,7 @@ FerryQmp *ferry_qmp_new(const char *path, FerryMigration *migration, const Ferry
     g_autoptr(FerryQmp) qmp = g_new0(FerryQmp, 1);
 
     qmp->migration = migration;
+    qmp->dirty_rate = ferry_dirty_rate_meter_new(migration);
     qmp->ops = ops;
     qmp->self = self;
     qmp->path = g_strdup(path);
@@ -411,6 +412,7 @@ void ferry_qmp_free(FerryQmp *qmp)
         wake(qmp);
         g_thread_join(qmp->thread);
     }
+    ferry_dirty_rate_meter_free(qmp->dirty_rate);
     if (qmp->listen_fd >= 0) {
         close(qmp->listen_fd);
         unlink(qmp->path);
