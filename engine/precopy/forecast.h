@@ -12,9 +12,14 @@ G_BEGIN_DECLS
 typedef struct {
     uint64_t pages[FERRY_HEAT_CLASSES];
     double writes_per_second[FERRY_HEAT_CLASSES]; /* of one page of the class, the mean */
-    uint64_t never;                               /* pages never seen written, in no class */
-    /* How well it is known: 0 = no write seen yet, 1000 = as well as it gets. */
+    uint64_t waiting[FERRY_HEAT_CLASSES];         /* of pages: found written, not sent since */
+    uint64_t unwritten[FERRY_HEAT_CLASSES]; /* of pages: not found written so far, but expected */
+    uint64_t never;                         /* pages that are not written, in no class */
+    /* How well it is known: 0 = no write seen yet, 1000 = as well as it gets; what is written at a
+     * class's rate, and all of it. Above 800 numbers of pages are right to about a tenth. */
+    unsigned known_permille_of[FERRY_HEAT_CLASSES];
     unsigned known_permille;
+    double hits, watched_seconds; /* writes found that still count; for how long, guest at speed */
 } FerryCensus;
 
 typedef enum {
@@ -35,14 +40,17 @@ typedef struct {
     uint64_t wire_permille;        /* of pages sent again */
     uint64_t unsent_wire_permille; /* of those never sent: zeros and text may cost little */
     uint64_t fixed_ns, margin_ns;
+    uint64_t rate_permille_p5; /* FerryRound's; 0: as 1000 */
     uint64_t downtime_limit_ns;
     unsigned throttle_percent; /* as it is now; the census is of the guest at full speed */
 } FerryForecastInput;
 
+/* Outlook, finish and downtime are those at the throttle of now; the rest is of the guest at full
+ * speed. */
 typedef struct {
     FerryOutlook outlook;
     uint64_t finish_ns;   /* from now until the pause; UINT64_MAX: never, or not known */
-    uint64_t downtime_ns; /* then; when it stalls, the floor */
+    uint64_t downtime_ns; /* then; when it stalls, the shortest possible; UINT64_MAX: not known */
     uint64_t floor_ns;    /* the shortest downtime that these write rates and this link allow,
                            * unthrottled, however long it takes */
     uint64_t floor_pages; /* that stay dirty then: reliability of it is census.known_permille */

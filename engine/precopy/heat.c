@@ -1,123 +1,281 @@
-#include "engine/precopy/heat.h"
+#include "engine/precopy/heat-private.h"
 #include <string.h>
+#include "engine/precopy/exponential.h"
 
-/* Times are ticks of 2^22 ns (4.2 ms) since watching began, from 2 on; so two bytes last for 4 min,
- * then ages are cut short. */
-#define TICK_SHIFT 22
-#define SINCE_WATCH 0u /* exposed since watching began, never sent */
-#define UNEXPOSED 1u   /* found written and not sent since: nothing more can be learnt */
-#define FIRST_TICK 2u
-/* A new interval weighs 1/2, 1/3, ... and from then on 1/WEIGHT_MIN. */
-#define WEIGHT_MIN 8u
-#define QUARTERS_PER_CLASS 2u /* intervals are kept in quarters of an octave */
+/* When a page's exposure began is kept in ticks of 2^21 ns (2.1 ms), modulo 65534 (137 s). Well
+ * before they come round again all exposures are added up and begin anew. */
+#define TICK_SHIFT 21
+#define TICKS 65534u
+#define FOLD_NS (UINT64_C(1) << 35)
+/* Seconds of exposure are kept in fifths of octaves from 2^-10 s on, up to 12 hours. */
+#define CODES_PER_OCTAVE 5
+#define LEAST_OCTAVE (-10)
+/* A clean page that is so much older than its writes foretold was another one when it was written;
+ * a page written so much sooner is another one now. */
+#define LATE 8.0
+#define EARLY 32.0
+#define DOUBT 0.05 /* of the mixture */
 
-typedef struct {
-    uint16_t since;   /* a tick, or one of the above */
-    uint8_t interval; /* -log2 of the mean time between writes, in quarters of octaves below
-                       * FERRY_HEAT_COLDEST_NS; 0: never written */
-    uint8_t seen;     /* intervals seen, up to WEIGHT_MIN */
-} Page;
+static uint64_t n_chunks(const FerryHeat *h, unsigned block)
+{
+    return (h->block_pages[block] + CHUNK_PAGES - 1) / CHUNK_PAGES;
+}
 
-struct FerryHeat {
-    unsigned n_blocks;
-    uint64_t *block_pages;
-    Page **pages;
-    uint64_t watched_ns;
-};
+static double log2_of(double x) { return ferry_log(x) * 1.44269504088896341; }
+
+unsigned ferry_heat_encode(double seconds)
+{
+    uint64_t bits;
+    memcpy(&bits, &seconds, sizeof bits);
+    int octave = (int)(bits >> 52) - 1023;
+    double m = 1 + (double)(bits << 12 >> 12) / (double)(UINT64_C(1) << 52);
+    /* log2 of 1..2 to within a hundredth */
+    double code = CODES_PER_OCTAVE * (octave - LEAST_OCTAVE + (2 - m / 3) * m - 5.0 / 3);
+
+    return code <= 0 ? 0 : MIN((unsigned)(code + 0.5), CODES - 1);
+}
+
+unsigned ferry_heat_class_of(double rate)
+{
+    static const double coldest = 1e9 / (double)FERRY_HEAT_COLDEST_NS;
+    double octaves = rate > coldest ? log2_of(rate / coldest) : 0;
+
+    return MIN((unsigned)(2 * octaves), FERRY_HEAT_CLASSES - 1);
+}
+
+/* Before the first census any rate is as likely as any other, by order of magnitude. */
+static FerryMixture unknown(void)
+{
+    FerryMixture m = {.n = FERRY_MIXTURE_MAX};
+    double rate = 1.0 / 64;
+
+    for (unsigned k = 1; k < m.n; k++, rate *= 4) {
+        m.rate[k] = rate;
+        m.share[k] = 1.0 / (FERRY_MIXTURE_MAX - 1);
+    }
+    return m;
+}
+
+/* What @m says of pages that are written at all counts as @weight of one. */
+static void believe(FerryHeat *h, const FerryMixture *m, double weight)
+{
+    weight /= MAX(1 - m->share[0], 1e-9);
+    for (unsigned code = 0; code < CODES; code++) {
+        for (unsigned k = 1; k < m->n; k++) {
+            double part = weight * m->share[k] * ferry_exp(-m->rate[k] * h->seconds[code]);
+            for (unsigned hits = 0; hits <= HITS_MAX; hits++, part *= m->rate[k]) {
+                h->likely[hits][code] += part;
+                h->rate[hits][code] += part * m->rate[k];
+            }
+        }
+    }
+}
+
+/* Never quite: what was not there yet may come. */
+void ferry_heat_learn_groups(FerryHeat *h, const FerryMixture *m)
+{
+    FerryMixture any = unknown();
+
+    memset(h->likely, 0, sizeof h->likely);
+    memset(h->rate, 0, sizeof h->rate);
+    believe(h, m, 1 - DOUBT);
+    believe(h, &any, DOUBT);
+}
 
 FerryHeat *ferry_heat_new(const uint64_t *block_pages, unsigned n_blocks)
 {
     FerryHeat *h = g_new0(FerryHeat, 1);
+    FerryMixture prior = unknown();
 
     h->n_blocks = n_blocks;
     h->block_pages = g_memdup2(block_pages, n_blocks * sizeof *block_pages);
     h->pages = g_new0(Page *, n_blocks);
+    h->touched = g_new0(uint8_t *, n_blocks);
     for (unsigned i = 0; i < n_blocks; i++) {
         h->pages[i] = g_new0(Page, block_pages[i]);
+        h->touched[i] = g_new0(uint8_t, n_chunks(h, i));
+        h->total_pages += block_pages[i];
     }
+    for (unsigned code = 0; code < CODES; code++) {
+        double octaves = LEAST_OCTAVE + (double)code / CODES_PER_OCTAVE;
+        h->seconds[code] = ferry_exp(octaves * 0.69314718055994531);
+    }
+    ferry_heat_learn_groups(h, &prior);
     return h;
 }
 
-void ferry_heat_watch(FerryHeat *h, uint64_t now_ns) { h->watched_ns = now_ns; }
-
-static uint16_t tick_of(const FerryHeat *h, uint64_t now_ns)
+static unsigned tick_of(uint64_t now_ns)
 {
-    uint64_t tick = FIRST_TICK + ((now_ns - MIN(h->watched_ns, now_ns)) >> TICK_SHIFT);
-
-    return (uint16_t)MIN(tick, UINT16_MAX);
+    return FIRST_TICK + (unsigned)((now_ns >> TICK_SHIFT) % TICKS);
 }
 
-static uint64_t begin_of(const FerryHeat *h, uint16_t since)
+/* How long a touched page that does not wait is exposed at @now_ns: from the middle of its tick. */
+static double age_of(Page page, uint64_t now_ns)
 {
-    return since == SINCE_WATCH ? h->watched_ns
-                                : h->watched_ns + ((uint64_t)(since - FIRST_TICK) << TICK_SHIFT);
+    uint64_t now = now_ns >> TICK_SHIFT;
+    uint64_t ticks = (now % TICKS + TICKS - (page.since - FIRST_TICK)) % TICKS;
+    uint64_t begin_ns = ((now - MIN(ticks, now)) << TICK_SHIFT) + (UINT64_C(1) << TICK_SHIFT) / 2;
+
+    return ferry_heat_seconds(begin_ns, now_ns);
+}
+
+static Evidence evidence(const FerryHeat *h, Page page, double age)
+{
+    double seconds = h->seconds[page.exposure];
+
+    if (age * page.hits > LATE * seconds) {
+        return (Evidence){1, age};
+    }
+    return (Evidence){page.hits, seconds + age};
+}
+
+Evidence ferry_heat_evidence(const FerryHeat *h, Page page, uint64_t now_ns)
+{
+    if (page.since == UNTOUCHED) {
+        return (Evidence){0, ferry_heat_seconds(h->watched_ns, now_ns)};
+    }
+    return page.since == WAITING ? (Evidence){page.hits, h->seconds[page.exposure]}
+                                 : evidence(h, page, age_of(page, now_ns));
+}
+
+static void fold_page(const FerryHeat *h, Page *page, uint64_t now_ns)
+{
+    if (page->since >= FIRST_TICK) {
+        Evidence e =
+            evidence(h, *page, age_of(*page, h->last_ns) + ferry_heat_seconds(h->last_ns, now_ns));
+        page->hits = e.hits & HITS_MAX;
+        page->exposure = ferry_heat_encode(e.seconds) & (CODES - 1);
+        page->since = tick_of(now_ns) & 0xffff;
+    }
+}
+
+/* Time has come to @now_ns. All exposures are added up before ticks come round: also when that is
+ * long ago, by what they were at the moment before. */
+void ferry_heat_advance(FerryHeat *h, uint64_t now_ns)
+{
+    if (now_ns > h->folded_ns && now_ns - h->folded_ns > FOLD_NS) {
+        for (unsigned b = 0; b < h->n_blocks; b++) {
+            for (uint64_t i = 0; i < h->block_pages[b]; i++) {
+                if (i % CHUNK_PAGES == 0 && !h->touched[b][i / CHUNK_PAGES]) {
+                    i += CHUNK_PAGES - 1;
+                    continue;
+                }
+                fold_page(h, &h->pages[b][i], now_ns);
+            }
+        }
+        h->folded_ns = now_ns;
+    }
+    h->last_ns = MAX(h->last_ns, now_ns);
+}
+
+void ferry_heat_watch(FerryHeat *h, uint64_t now_ns)
+{
+    h->watched_ns = now_ns;
+    h->last_ns = MAX(h->last_ns, now_ns);
+    h->folded_ns = MAX(h->folded_ns, now_ns);
 }
 
 void ferry_heat_sent(FerryHeat *h, unsigned block, uint64_t first, uint64_t n, uint64_t now_ns)
 {
-    uint16_t tick = tick_of(h, now_ns);
+    unsigned tick = tick_of(now_ns) & 0xffff;
 
+    ferry_heat_advance(h, now_ns);
     for (uint64_t i = first; i < first + n; i++) {
-        h->pages[block][i].since = tick;
+        if (!h->touched[block][i / CHUNK_PAGES]) {
+            i |= CHUNK_PAGES - 1;
+            continue;
+        }
+        /* A page that was clean is exposed for as long as before, and untouched memory remains so.
+         */
+        if (h->pages[block][i].since == WAITING) {
+            h->pages[block][i].since = tick;
+        }
     }
-}
-
-/* -log2(ns / coldest) in quarters of octaves, from 1 on. */
-static unsigned quarters(uint64_t ns)
-{
-    static const uint64_t roots[] = {/* 2^(1/4), 2^(1/2), 2^(3/4) in 1/2^32 */
-                                     5107605667, 6074000999, 7223245205};
-    unsigned octave, part = 0;
-
-    ns = CLAMP(ns, 1, FERRY_HEAT_COLDEST_NS - 1);
-    octave = 63u - (unsigned)__builtin_clzll(ns);
-    while (part < 3 && ns >= (uint64_t)(((unsigned __int128)roots[part] << octave) >> 32)) {
-        part++;
-    }
-    return 4 * (36 - octave) - part;
 }
 
 static void learn(FerryHeat *h, Page *page, uint64_t before_ns, uint64_t now_ns)
 {
-    uint64_t begin = begin_of(h, page->since), from = MAX(begin, before_ns);
-    uint64_t written = from + (now_ns - MIN(from, now_ns)) / 2;
-    unsigned fresh = quarters(written - MIN(begin, written)), weight;
+    double age = page->since == UNTOUCHED ? ferry_heat_seconds(h->watched_ns, now_ns)
+                                          : age_of(*page, now_ns);
+    double known = MIN(age, ferry_heat_seconds(before_ns, now_ns)); /* it was clean before that */
+    double interval = age - known / 2, seconds = h->seconds[page->exposure];
+    unsigned hits = page->hits;
 
-    page->since = UNEXPOSED;
-    page->seen = (uint8_t)MIN(page->seen + 1u, WEIGHT_MIN);
-    weight = page->seen;
-    page->interval = (uint8_t)((page->interval * (weight - 1) + fresh + weight / 2) / weight);
+    if (hits == 0 || interval * hits > LATE * seconds) {
+        hits = 0;
+        seconds = 0;
+    } else if (interval * hits * EARLY < seconds) {
+        seconds /= 2 * hits;
+        hits = 1;
+    }
+    seconds += interval;
+    if (++hits > HITS_MAX) {
+        hits /= 2;
+        seconds /= 2;
+    }
+    page->hits = hits & HITS_MAX;
+    page->exposure = ferry_heat_encode(seconds) & (CODES - 1);
+    page->since = WAITING;
+}
+
+/* Writes of one page per second, the mean over the stripe's exposure. */
+static double stripe_rate(const FerryHeat *h, unsigned block, uint64_t first, uint64_t now_ns)
+{
+    uint64_t end = MIN(first + STRIPE, h->block_pages[block]);
+    double hits = 0, seconds = 0;
+
+    for (uint64_t i = first; i < end; i++) {
+        Evidence e = ferry_heat_evidence(h, h->pages[block][i], now_ns);
+        hits += e.hits;
+        seconds += e.seconds;
+    }
+    return seconds > 0 ? hits / seconds : 0;
+}
+
+unsigned ferry_heat_judge(const FerryHeat *h, Page page, double stripe_rate)
+{
+    double seconds = h->seconds[page.exposure];
+    double likely = ferry_exp(-stripe_rate * seconds), rates;
+
+    for (unsigned i = 0; i < page.hits; i++) {
+        likely *= stripe_rate;
+    }
+    rates = likely * stripe_rate + h->rate[page.hits][page.exposure];
+    likely += h->likely[page.hits][page.exposure];
+    return ferry_heat_class_of(likely > 1e-200 ? rates / likely : page.hits / seconds);
 }
 
 void ferry_heat_written(FerryHeat *h, unsigned block, uint64_t first, uint64_t mask,
                         uint64_t before_ns, uint64_t now_ns)
 {
-    for (; mask != 0; mask &= mask - 1) {
-        Page *page = &h->pages[block][first + (unsigned)__builtin_ctzll(mask)];
-        if (page->since != UNEXPOSED) {
+    uint64_t learnt = 0;
+
+    ferry_heat_advance(h, now_ns);
+    for (uint64_t left = mask; left != 0; left &= left - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(left);
+        Page *page = &h->pages[block][first + bit];
+        if (page->since != WAITING) {
             learn(h, page, before_ns, now_ns);
+            learnt |= UINT64_C(1) << bit;
         }
+    }
+    if (learnt == 0) {
+        return;
+    }
+    if (!h->touched[block][first / CHUNK_PAGES]) {
+        h->touched[block][first / CHUNK_PAGES] = 1;
+        h->touched_chunks++;
+    }
+    double rate = stripe_rate(h, block, first, now_ns);
+    for (; learnt != 0; learnt &= learnt - 1) {
+        Page *page = &h->pages[block][first + (unsigned)__builtin_ctzll(learnt)];
+        page->heat = ferry_heat_judge(h, *page, rate) & 63;
     }
 }
 
 unsigned ferry_heat_class(const FerryHeat *h, unsigned block, uint64_t page)
 {
-    return MIN(h->pages[block][page].interval / QUARTERS_PER_CLASS, FERRY_HEAT_CLASSES - 1);
-}
-
-void ferry_heat_census(FerryHeat *h, uint64_t now_ns, FerryCensus *out_census)
-{
-    (void)now_ns;
-    *out_census = (FerryCensus){0};
-    for (unsigned b = 0; b < h->n_blocks; b++) {
-        for (uint64_t i = 0; i < h->block_pages[b]; i++) {
-            if (h->pages[b][i].seen == 0) {
-                out_census->never++;
-            } else {
-                out_census->pages[ferry_heat_class(h, b, i)]++;
-            }
-        }
-    }
+    return h->pages[block][page].heat;
 }
 
 void ferry_heat_free(FerryHeat *h)
@@ -127,8 +285,10 @@ void ferry_heat_free(FerryHeat *h)
     }
     for (unsigned i = 0; i < h->n_blocks; i++) {
         g_free(h->pages[i]);
+        g_free(h->touched[i]);
     }
     g_free(h->pages);
+    g_free(h->touched);
     g_free(h->block_pages);
     g_free(h);
 }

@@ -1,5 +1,15 @@
 /* How often each page is written, learnt from dirty syncs. Four bytes a page, touched only for
- * pages that were sent or found written. Pure; the times are the caller's. */
+ * pages that were found written. Pure; the times are the caller's: they never run backwards, and
+ * stand still or run slower while the guest does, so that rates are those of a guest at full speed.
+ *
+ * The estimator. A page is exposed from when it is protected until it is found written; a write is
+ * taken to be in the middle of where it can have been: between the later of the page's protection
+ * and the sync before, and the sync that found it. Hits and seconds of exposure are added up, those
+ * of pages that are clean so far too; of more than seven hits the older half is forgotten, and all
+ * of them by a page that does far better or worse than they foretold. The census is the mixture of
+ * memoryless writers that makes all this likeliest (mixture.h). A page's class is its expected rate
+ * when half is believed from that mixture, half from the stripe of 64 pages it lies in. Nothing
+ * faster than two writes a sync interval can be told apart. */
 #pragma once
 #include "dirtylog/bitmap.h"
 #include "engine/precopy/forecast.h"
@@ -16,10 +26,10 @@ void ferry_heat_sent(FerryHeat *heat, unsigned block, uint64_t first, uint64_t n
  * first a multiple of 64) written that were clean since they were last sent, or watched. */
 void ferry_heat_written(FerryHeat *heat, unsigned block, uint64_t first, uint64_t mask,
                         uint64_t before_ns, uint64_t now_ns);
-/* 0, the coldest, to FERRY_HEAT_CLASSES - 1; pages never found written are in class 0. */
+/* 0, the coldest, to FERRY_HEAT_CLASSES - 1; pages never found written are in class 0. Between two
+ * syncs no page gets warmer, those that wait to be sent included; a census may find some colder. */
 unsigned ferry_heat_class(const FerryHeat *heat, unsigned block, uint64_t page);
-/* All pages by class. May reuse the last count while that is fresh: a recount takes a pass over
- * everything ever written. */
+/* All pages by class. May reuse the last count while that is fresh. */
 void ferry_heat_census(FerryHeat *heat, uint64_t now_ns, FerryCensus *out_census);
 void ferry_heat_free(FerryHeat *heat);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryHeat, ferry_heat_free)

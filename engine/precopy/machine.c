@@ -202,6 +202,7 @@ static void look_ahead(FerryPrecopy *m, FerryRound *values)
         .unsent_wire_permille = values->unsent_wire_permille,
         .fixed_ns = values->fixed_ns,
         .margin_ns = values->margin_ns,
+        .rate_permille_p5 = values->rate_permille_p5,
         .downtime_limit_ns = values->downtime_limit_ns,
         .throttle_percent = m->throttle_percent,
     };

@@ -1,0 +1,57 @@
+/* A heat's inside: heat.c learns, heat-census.c counts. */
+#pragma once
+#include "engine/precopy/heat.h"
+#include "engine/precopy/mixture.h"
+
+/* What a page's since may be besides a tick. */
+#define UNTOUCHED 0u /* never found written: exposed since watching began */
+#define WAITING 1u   /* found written and not sent since: nothing more can be learnt */
+#define FIRST_TICK 2u
+#define CODES 128u /* of seconds of exposure */
+#define HITS_MAX 7u
+#define STRIPE 64u
+#define CHUNK_PAGES 4096u
+
+typedef struct {
+    unsigned since : 16; /* a tick, or one of the above */
+    unsigned heat : 6;   /* the class */
+    unsigned hits : 3;
+    unsigned exposure : 7; /* until the last hit, or what was added up since */
+} Page;
+
+struct FerryHeat {
+    unsigned n_blocks;
+    uint64_t *block_pages;
+    uint64_t total_pages, touched_chunks;
+    Page **pages;
+    uint8_t **touched; /* per block and chunk: not all pages of it are untouched */
+    uint64_t watched_ns, last_ns, folded_ns, counted_ns;
+    uint64_t censuses;
+    FerryCensus census;
+    double seconds[CODES];
+    /* What the last census says of a page with so many hits in so much time: how likely one is, and
+     * that times its expected rate. */
+    double likely[HITS_MAX + 1][CODES], rate[HITS_MAX + 1][CODES];
+};
+
+/* What is known of a page: @hits in @seconds. */
+typedef struct {
+    unsigned hits;
+    double seconds;
+} Evidence;
+
+static inline double ferry_heat_seconds(uint64_t from_ns, uint64_t to_ns)
+{
+    return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
+}
+
+/* Time has come to @now_ns. */
+void ferry_heat_advance(FerryHeat *heat, uint64_t now_ns);
+Evidence ferry_heat_evidence(const FerryHeat *heat, Page page, uint64_t now_ns);
+unsigned ferry_heat_encode(double seconds);
+unsigned ferry_heat_class_of(double rate);
+/* The class of a page that was found written, in a stripe with that many writes of one page per
+ * second. */
+unsigned ferry_heat_judge(const FerryHeat *heat, Page page, double stripe_rate);
+/* Pages are judged by @mixture from now on. */
+void ferry_heat_learn_groups(FerryHeat *heat, const FerryMixture *mixture);
