@@ -23,10 +23,12 @@ typedef struct {
 typedef struct {
     unsigned number; /* from 1; the last one is sent while the guest is paused */
     uint64_t normal_pages, zero_pages;
-    uint64_t packed_pages;  /* otherwise: XBZRLE (also those found unchanged), COMPRESS_PAGE */
-    uint64_t sent_bytes;    /* on all channels */
-    uint64_t duration_ns;   /* sending and the sync that ended it */
-    uint64_t dirtied_pages; /* found by the sync that ended the round */
+    uint64_t packed_pages;   /* otherwise: XBZRLE (also those found unchanged), COMPRESS_PAGE */
+    uint64_t first_pages;    /* of all these: sent for the first time */
+    uint64_t deferred_pages; /* were to be sent, and are left for later */
+    uint64_t sent_bytes;     /* on all channels */
+    uint64_t duration_ns;    /* sending and the sync that ended it */
+    uint64_t dirtied_pages;  /* found by the sync that ended the round */
     uint64_t bytes_per_second;
     uint64_t dirty_pages_per_second;
     uint64_t predicted_downtime_ns; /* had we switched over at the round's end */
@@ -55,13 +57,24 @@ typedef struct {
     uint64_t bytes_per_second;          /* over the last round or part of it */
     uint64_t uncapped_bytes_per_second; /* what the link took when nothing held it back */
     uint64_t setup_ns, total_ns;
-    uint64_t predicted_downtime_ns; /* at the last decision */
+    uint64_t predicted_downtime_ns; /* when it was last decided; at the end: at the switchover */
     FerryDowntime predicted;        /* its parts */
     FerryDowntime downtime;
     unsigned throttle_percent;
+    uint64_t throttled_ns;  /* of the guest's time, taken by throttling: percent times time */
+    uint64_t unsent_pages;  /* never sent so far */
+    const char *policy;     /* its name, static; NULL at a destination */
+    gboolean timed_out;     /* FerryLimits.timeout ended the rounds */
+    FerryForecast forecast; /* at the last dirty sync */
+    uint64_t downtime_limit_ns;
     unsigned rounds;   /* finished */
     uint64_t ram_hash; /* XXH3 of all RAM at the handover; 0 unless verifying */
     gboolean verified; /* the destination's RAM had the same */
 } FerryProgress;
+
+/* What is foreseen, in words: "will finish in about 3.1 s with 180 ms downtime", or "cannot meet
+ * 300 ms ...: the shortest downtime is about 1.2 s; choices: ...". NULL: nothing is known yet.
+ * g_free. */
+char *ferry_forecast_dup_text(const FerryForecast *forecast, uint64_t downtime_limit_ns);
 
 G_END_DECLS

@@ -32,6 +32,7 @@ static gboolean take_pong(FerrySource *s, uint32_t value, GError **error)
 {
     Peer *p = &s->peer;
     FerryPhase phase = ferry_precopy_phase(s->machine);
+    uint64_t lag_ns;
 
     switch (value) {
     case FERRY_PONG_HELLO_ANSWER:
@@ -47,8 +48,9 @@ static gboolean take_pong(FerrySource *s, uint32_t value, GError **error)
             return refuse(error, "PONG without a PING", value);
         }
         p->answered = TRUE;
-        p->lag_ns = ferry_now_ns() - p->pinged_ns;
-        p->round_trip_ns = MIN(p->round_trip_ns, p->lag_ns);
+        lag_ns = ferry_now_ns() - p->pinged_ns;
+        p->round_trip_ns = MIN(p->round_trip_ns, lag_ns);
+        ferry_source_learn_lag(s, lag_ns);
         return TRUE;
     case FERRY_PONG_LOADED:
         if (!p->is_ferry || phase != FERRY_PHASE_LOADING) {
@@ -247,6 +249,7 @@ gboolean ferry_source_probe_lag(FerrySource *s, GError **error)
         return FALSE;
     }
     s->peer.pinged_bytes = ferry_ram_sender_bytes_written(s->sender);
+    s->peer.pinged_queued = ferry_ram_sender_queued(s->sender);
     return TRUE;
 }
 
@@ -257,12 +260,6 @@ gboolean ferry_source_barrier(FerrySource *s, GError **error)
     return !s->return_path || (ferry_source_await(s, &s->peer.answered, 0, what, error) &&
                                ferry_source_probe_lag(s, error) &&
                                ferry_source_await(s, &s->peer.answered, 0, what, error));
-}
-
-uint64_t ferry_source_lag(const FerrySource *s)
-{
-    uint64_t waiting = s->peer.answered ? 0 : ferry_now_ns() - s->peer.pinged_ns;
-    return MAX(waiting, MAX(s->peer.lag_ns, s->peer.round_trip_ns));
 }
 
 /* For how long the destination could have answered and did not. What is written meanwhile says

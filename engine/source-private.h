@@ -3,7 +3,9 @@
  *   source-switchover.c  those of the end: from the pause to the release
  *   source-peer.c     the conversation with the destination
  *   source-devices.c  device sections and the end of the stream
- *   source-measure.c  rates, rounds, predictions, progress */
+ *   source-measure.c  the channel's rate and queue
+ *   source-predict.c  the cost of a pause, what rounds tell, predictions
+ *   source-report.c   rounds and progress, as they are told */
 #pragma once
 #include <pthread.h>
 #include "engine/guest-private.h"
@@ -20,14 +22,14 @@ enum { OWNER_HERE, OWNER_CANCELLED, OWNER_RELEASED };
 /* What the destination has said so far. */
 typedef struct {
     gboolean greeted, is_ferry, loaded, running, shut_good, acknowledged;
-    gboolean broke;        /* it said something that it must not */
-    gboolean answered;     /* no ALIVE is out that waits for its answer */
-    uint64_t pinged_ns;    /* when it was sent */
-    uint64_t pinged_bytes; /* written when it was sent, itself included */
-    uint64_t taken_bytes;  /* of what was written, in the peer's kernel when we last looked */
-    uint64_t taken_ns;     /* when a ping that was on its way was last seen to get on */
-    uint64_t lag_ns;   /* how long the last answer took: what was ahead of it, and the way back */
-    uint64_t spoke_ns; /* when we last sent, and last heard, something */
+    gboolean broke;         /* it said something that it must not */
+    gboolean answered;      /* no ALIVE is out that waits for its answer */
+    uint64_t pinged_ns;     /* when it was sent */
+    uint64_t pinged_bytes;  /* written when it was sent, itself included */
+    uint64_t pinged_queued; /* of those not yet in the peer's kernel */
+    uint64_t taken_bytes;   /* of what was written, in the peer's kernel when we last looked */
+    uint64_t taken_ns;      /* when a ping that was on its way was last seen to get on */
+    uint64_t spoke_ns;      /* when we last sent, and last heard, something */
     uint64_t heard_ns;
     uint64_t round_trip_ns; /* the shortest seen */
     FerryReturnDecoder decoder;
@@ -36,9 +38,29 @@ typedef struct {
 /* What the parts of a downtime cost on this guest and this link, as measured during the migration.
  */
 typedef struct {
-    uint64_t pause_ns, save_ns, resume_ns, hash_ns, sync_ns;
-    uint64_t rehearsed_ns; /* when */
+    FerrySpread pause, save, resume; /* ns, rehearsed */
+    FerrySpread lag;                 /* ns until the peer answered, beyond what was queued */
+    uint64_t hash_ns;
+    uint64_t log_ns, merge_ns; /* of the last sync: asking the log, and what the machine did */
+    uint64_t sync_ns;          /* both, and what the channels stood idle for it */
+    uint64_t rehearsed_ns, rehearsal_ns; /* when, and how long it took */
 } Costs;
+
+/* Since the last dirty sync. */
+typedef struct {
+    uint64_t begin_ns, begin_bytes, begin_unsent, begin_clear_ns;
+    FerryRamCounts begin_counts;
+    uint64_t end_unsent; /* pages never sent, when it ended */
+    uint64_t write_ns;   /* in writes, with all waiting for the channel */
+    uint64_t work_ns;    /* handing out pages, without that */
+    uint64_t rest_ns;
+} Round;
+
+/* What is told of rates, over the last interval. */
+typedef struct {
+    uint64_t since_ns, dirtied_pages, sent_bytes;
+    uint64_t dirty_pages_per_second, bytes_per_second;
+} Told;
 
 struct FerrySource {
     FerryGuest *guest;
@@ -69,6 +91,7 @@ struct FerrySource {
     FerryPolicy policy;  /* the machine's */
     gboolean log_started, paused, was_running, all_sent;
     unsigned throttle_percent;
+    uint64_t throttled_since_ns, throttled_ns;
     uint64_t begin_ns, pause_called_ns;
     FerryDowntime downtime, predicted;
     FerryDowntime fixed; /* what the last decision was made with: all but the pages */
@@ -79,12 +102,14 @@ struct FerrySource {
     uint64_t busy_since_ns, probed_ns;
     uint64_t written_before, waited_before;
     gint64 queued_before;
-    uint64_t wire_permille;
-    uint64_t round_begin_ns, round_begin_bytes;
-    FerryRamCounts round_begin_counts;
-    uint64_t dirty_syncs, dirty_pages_per_second;
-    uint64_t dirtied_since,
-        dirtied_since_ns; /* pages found by syncs since the rate was last told */
+    uint64_t gathered_pages;           /* handed to the sender since the last flush */
+    FerryShare first_wire, again_wire; /* bytes per page: sent for the first time, and again */
+    FerryShare page_cpu;               /* ns per page */
+    FerryShare dirtied;                /* pages per ns */
+    FerryShare syncing;                /* of the time: syncs, and clearing */
+    Round round;
+    Told told;
+    uint64_t dirty_syncs;
 
     uint32_t next_section_id;
     GByteArray *tail;  /* device sections; the end of stream too once it is due */
@@ -107,6 +132,7 @@ gboolean ferry_source_let_go(FerrySource *s, GError **error);
 void ferry_source_take_back(FerrySource *s, GError **first_error);
 gboolean ferry_source_is_cancelled(FerrySource *s, GError **error);
 void ferry_source_throttle(FerrySource *s, unsigned percent);
+uint64_t ferry_source_throttled_ns(const FerrySource *s);
 void ferry_source_stop_log(FerrySource *s);
 
 /* source-peer.c */
@@ -127,8 +153,6 @@ gboolean ferry_source_probe_lag(FerrySource *s, GError **error);
 gboolean ferry_source_barrier(FerrySource *s, GError **error);
 /* ferry_memory_hash() of our memory; takes cancels, and keeps alive, on the way. */
 gboolean ferry_source_hash(FerrySource *s, uint64_t *out_hash, GError **error);
-/* How far the destination is behind, as known now. ns. */
-uint64_t ferry_source_lag(const FerrySource *s);
 /* The one error that a caller sees: what it means comes first, what happened after. Takes
  * *happened. */
 void ferry_source_judge(FerrySource *s, GError **happened, GError **error);
@@ -154,19 +178,40 @@ gboolean ferry_source_write_tail(FerrySource *s, GError **error);
 void ferry_source_look_at_limits(FerrySource *s);
 /* Pages are about to be handed to the sender. */
 void ferry_source_begin_pages(FerrySource *s);
+/* Whether so much is gathered that its way out keeps us busy for long enough. */
+gboolean ferry_source_wants_flush(const FerrySource *s);
 /* Writes out what the sender holds, and learns the channel's rate from it. */
 gboolean ferry_source_flush(FerrySource *s, GError **error);
 /* The same, until nothing is under way inside the sender: no more pages follow for now. */
 gboolean ferry_source_drain(FerrySource *s, GError **error);
-/* After the first round; and again now and then while what was measured alone exceeds the budget:
- * it may have been a busy moment. */
+
+/* source-predict.c */
+
+/* Behind the first round; then a few times more where it is cheap, to learn the spread, and now and
+ * then while what was measured alone exceeds the budget: it may have been a busy moment. */
 gboolean ferry_source_should_rehearse(FerrySource *s);
 /* Pauses and resumes the guest once to learn what that and saving its devices costs. */
 gboolean ferry_source_rehearse(FerrySource *s, GError **error);
 FerryMoment ferry_source_moment(const FerrySource *s);
-/* Closes the round that ended with this sync; fills in what the policy is asked with. */
-void ferry_source_round(FerrySource *s, uint64_t sync_ns, FerryRound *out_values);
-/* After the decision: the round's report, the prediction's parts. */
+/* The last action handed out pages and took @ns; round.write_ns was @write_ns_before. */
+void ferry_source_worked(FerrySource *s, uint64_t ns, uint64_t write_ns_before);
+/* The peer's answer took so long. */
+void ferry_source_learn_lag(FerrySource *s, uint64_t lag_ns);
+/* Closes the round that ended with this sync, of which costs has been told; fills in what the
+ * policy is asked with. */
+void ferry_source_round(FerrySource *s, FerryRound *out_values);
+/* The wire bytes/s that rounds reach: with the limit, and with what is lost by syncs. */
+uint64_t ferry_source_round_rate(const FerrySource *s);
+/* After the decision: its prediction, by parts. */
+void ferry_source_decided(FerrySource *s, const FerryRound *values);
+/* The same for what was decided in the middle of a round. */
+void ferry_source_predict_now(FerrySource *s);
+
+/* source-report.c */
+
+/* The first round begins. */
+void ferry_source_begin_rounds(FerrySource *s);
+/* After the decision: the round's report. The next one begins. */
 void ferry_source_report(FerrySource *s, const FerryRound *values);
 /* The same for the round that was sent while the guest was paused. */
 void ferry_source_report_last(FerrySource *s);

@@ -10,9 +10,18 @@
 void ferry_source_throttle(FerrySource *s, unsigned percent)
 {
     if (percent != s->throttle_percent) {
+        s->throttled_ns = ferry_source_throttled_ns(s);
+        s->throttled_since_ns = ferry_now_ns();
         s->throttle_percent = percent;
         ferry_guest_throttle(s->guest, percent);
     }
+}
+
+uint64_t ferry_source_throttled_ns(const FerrySource *s)
+{
+    return s->throttle_percent == 0 ? s->throttled_ns
+                                    : s->throttled_ns + (ferry_now_ns() - s->throttled_since_ns) /
+                                                            100 * s->throttle_percent;
 }
 
 void ferry_source_stop_log(FerrySource *s)
@@ -37,6 +46,9 @@ gboolean ferry_source_pause_guest(FerrySource *s, GError **error)
     if (s->options.switchover_ack && s->return_path &&
         !ferry_source_await(s, &s->peer.acknowledged, 0, "SWITCHOVER_ACK", error)) {
         return FALSE;
+    }
+    if (ferry_precopy_timed_out(s->machine)) {
+        ferry_source_predict_now(s);
     }
     s->pause_called_ns = ferry_now_ns();
     if (!ferry_guest_pause(s->guest, FERRY_PAUSE_SWITCHOVER, &s->was_running, error)) {

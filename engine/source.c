@@ -139,8 +139,7 @@ static gboolean set_up(FerrySource *s, GError **error)
     pthread_mutex_lock(&s->lock);
     s->progress.setup_ns = ferry_now_ns() - s->begin_ns;
     pthread_mutex_unlock(&s->lock);
-    s->round_begin_ns = ferry_now_ns();
-    s->round_begin_bytes = ferry_ram_sender_bytes_written(s->sender);
+    ferry_source_begin_rounds(s);
     return TRUE;
 }
 
@@ -156,9 +155,12 @@ static void obey_limits(FerrySource *s)
     ferry_precopy_set_timeout(s->machine, &s->current.timeout);
 }
 
-/* FERRY_ACTION_SYNC: what was written since the last sync is pending again. */
-static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
+/* All of the round goes out. *out_idle_ns: what the link could have sent meanwhile and did not. */
+static gboolean end_round(FerrySource *s, uint64_t *out_idle_ns, GError **error)
 {
+    uint64_t begin_ns = ferry_now_ns(), before = ferry_ram_sender_bytes_written(s->sender);
+    uint64_t rate = ferry_source_round_rate(s), took_ns, sent_ns;
+
     if (!s->paused && (!ferry_ram_sender_end_round(s->sender, FALSE, error) ||
                        !ferry_ram_sender_end_section(s->sender, FALSE, error))) {
         return FALSE;
@@ -167,19 +169,37 @@ static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
         (s->dirty_syncs > 0 && !s->paused && !ferry_source_probe_lag(s, error))) {
         return FALSE;
     }
+    took_ns = ferry_now_ns() - begin_ns;
+    sent_ns =
+        rate ? ferry_scale(ferry_ram_sender_bytes_written(s->sender) - before, 1000000000, rate)
+             : took_ns;
+    *out_idle_ns = took_ns - MIN(took_ns, sent_ns);
+    return TRUE;
+}
+
+/* FERRY_ACTION_SYNC: what was written since the last sync is pending again. */
+static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
+{
+    uint64_t idle_ns, begin_ns;
+
+    if (!end_round(s, &idle_ns, error)) {
+        return FALSE;
+    }
     if (!choose_chunk(s, error) ||
         (ferry_source_should_rehearse(s) && !ferry_source_rehearse(s, error))) {
         return FALSE;
     }
-    uint64_t begin_ns = ferry_now_ns();
+    begin_ns = ferry_now_ns();
     for (unsigned i = 0; i < ferry_memory_n_blocks(s->memory); i++) {
         if (!ferry_dirty_log_sync(s->log, i, ferry_precopy_found(s->machine, i), error)) {
             return FALSE;
         }
     }
+    s->costs.log_ns = ferry_now_ns() - begin_ns;
+    s->costs.sync_ns = s->costs.log_ns + s->costs.merge_ns + idle_ns;
     ferry_source_look_at_limits(s);
     obey_limits(s);
-    ferry_source_round(s, ferry_now_ns() - begin_ns, out_values);
+    ferry_source_round(s, out_values);
     return TRUE;
 }
 
@@ -220,7 +240,7 @@ static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *sectio
     gboolean due =
         ferry_ram_sender_is_in_background(s->sender) && ferry_now_ns() - *section_ns > longest;
 
-    if ((due || !ferry_ram_sender_has_room(s->sender, b->n_pages)) &&
+    if ((due || !ferry_ram_sender_has_room(s->sender, b->n_pages) || ferry_source_wants_flush(s)) &&
         !make_room(s, section_ns, longest, error)) {
         return FALSE;
     }
@@ -231,6 +251,7 @@ static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *sectio
         ferry_bitmap_reset(found, b->first_page, b->n_pages);
     }
     ferry_source_begin_pages(s);
+    s->gathered_pages += b->n_pages;
     if (!ferry_ram_sender_pages(s->sender, b->block, b->first_page, b->n_pages, s->paused, error)) {
         return FALSE;
     }
@@ -242,7 +263,8 @@ static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *sectio
 
 static gboolean rest(FerrySource *s, GError **error)
 {
-    uint64_t until = ferry_now_ns() + ferry_precopy_decision(s->machine)->rest_ns;
+    uint64_t begin_ns = ferry_now_ns(),
+             until = begin_ns + ferry_precopy_decision(s->machine)->rest_ns;
 
     if (!ferry_ram_sender_end_section(s->sender, FALSE, error) || !ferry_source_drain(s, error)) {
         return FALSE;
@@ -254,6 +276,7 @@ static gboolean rest(FerrySource *s, GError **error)
             return FALSE;
         }
     }
+    s->round.rest_ns += ferry_now_ns() - begin_ns;
     return ferry_source_keep_alive(s, error);
 }
 
@@ -303,7 +326,9 @@ static void after_step(FerrySource *s, FerryEvent event, FerryPhase before,
     gboolean synced = event == FERRY_EVENT_SYNCED;
 
     if (synced && !s->paused) {
+        s->costs.merge_ns = ferry_now_ns() - values->moment.now_ns;
         ferry_source_throttle(s, ferry_precopy_decision(s->machine)->throttle_percent);
+        ferry_source_decided(s, values);
         ferry_source_report(s, values);
     }
     if (moved || synced || ferry_now_ns() - *published_ns > PUBLISH_NS) {
@@ -332,7 +357,8 @@ gboolean ferry_source_run(FerrySource *s, GError **error)
     FerryRound values = {0};
     FerryBatch batch;
     FerryAction action;
-    uint64_t published_ns = 0, section_ns = 0;
+    uint64_t published_ns = 0, section_ns = 0, write_ns = 0;
+    gboolean handing_out = FALSE;
     GError *happened = NULL;
 
     if (!preflight(s, error)) {
@@ -345,13 +371,19 @@ gboolean ferry_source_run(FerrySource *s, GError **error)
     for (;;) {
         FerryPhase before = ferry_precopy_phase(s->machine);
         if (event != FERRY_EVENT_SYNCED) {
+            uint64_t since_ns = values.moment.now_ns;
             values.moment = ferry_source_moment(s);
+            if (handing_out) {
+                ferry_source_worked(s, values.moment.now_ns - since_ns, write_ns);
+            }
         }
+        write_ns = s->round.write_ns;
         action = ferry_precopy_step(s->machine, event, &values, &batch);
         if (action == FERRY_ACTION_FINISH || action == FERRY_ACTION_RESUME ||
             action == FERRY_ACTION_HOLD) {
             break;
         }
+        handing_out = action == FERRY_ACTION_SEND && event != FERRY_EVENT_SYNCED;
         after_step(s, event, before, &values, &published_ns);
         if (ferry_source_is_cancelled(s, &happened) ||
             !perform(s, action, &batch, &section_ns, &values, &event, &happened)) {
