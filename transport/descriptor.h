@@ -21,11 +21,18 @@ typedef struct {
     FerryMedium medium;
     gboolean can_read, can_write;
     FerryInterrupt *interrupt; /* borrowed; may be NULL */
+    gboolean is_tcp;
+    gboolean drained; /* the last read took much, and all there was */
 } FerryDescriptor;
 
 /* Looks at @fd: open, and of a kind that carries ordered bytes? Does not take it. */
 gboolean ferry_descriptor_init(FerryDescriptor *d, int fd, FerryInterrupt *interrupt,
                                GError **error);
+/* Before and after a read into @iov. A reader that is quicker than its peer would fall asleep after
+ * every few pages, and waking it costs the peer time: a connection that has just brought much, and
+ * has nothing more, gets a moment to gather some. */
+void ferry_descriptor_let_gather(FerryDescriptor *d);
+void ferry_descriptor_note_read(FerryDescriptor *d, const struct iovec *iov, int n, gssize got);
 /* Members of the channels' ops; @self begins with a FerryDescriptor. */
 int ferry_descriptor_readable(void *self, uint64_t deadline_ns, GError **error);
 gint64 ferry_descriptor_queued(void *self);

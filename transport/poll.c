@@ -71,7 +71,13 @@ static gssize transfer(const FerryDescriptor *d, short direction, const struct i
 static gssize poll_readv(void *self, const struct iovec *iov, int n, uint64_t deadline_ns,
                          GError **error)
 {
-    return transfer(self, POLLIN, iov, n, deadline_ns, error);
+    FerryDescriptor *d = self;
+    gssize got;
+
+    ferry_descriptor_let_gather(d);
+    got = transfer(d, POLLIN, iov, n, deadline_ns, error);
+    ferry_descriptor_note_read(d, iov, n, got);
+    return got;
 }
 
 static gssize poll_writev(void *self, const struct iovec *iov, int n, uint64_t deadline_ns,

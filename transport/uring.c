@@ -219,8 +219,12 @@ static gssize uring_readv(void *self, const struct iovec *iov, int n, uint64_t d
                           GError **error)
 {
     UringChannel *u = self;
+    gssize got;
 
-    return transfer(u, &u->in, iov, n, deadline_ns, error);
+    ferry_descriptor_let_gather(&u->d);
+    got = transfer(u, &u->in, iov, n, deadline_ns, error);
+    ferry_descriptor_note_read(&u->d, iov, n, got);
+    return got;
 }
 
 static gssize uring_writev(void *self, const struct iovec *iov, int n, uint64_t deadline_ns,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tests/transport/support.h"
+#include "transport/descriptor.h"
 
 typedef struct {
     char kind[8];
@@ -327,6 +328,42 @@ EACH_KIND(killed_command_says_its_signal)
     cr_expect_eq(ferry_channel_read(c, bytes, 1, patience(), &error), -1);
     cr_expect_not_null(strstr(error->message, "signal 9"), "%s", error->message);
     EXPECT_CODE(CLOSED);
+}
+
+typedef struct {
+    int domain;
+    size_t asked, got;
+    gboolean gathers;
+} Gather;
+
+ParameterizedTestParameters(descriptor, lets_gather_what_was_much_and_is_used_up)
+{
+    static Gather cases[] = {
+        {AF_INET, 1 << 20, 100000,  TRUE },
+        {AF_INET, 100000,  100000,  FALSE}, /* there may be more */
+        {AF_INET, 1 << 20, 4096,    FALSE}, /* a conversation */
+        {AF_UNIX, 1 << 20, 100000,  FALSE}, /* too small a buffer to wait for */
+        {AF_INET, 1 << 20, 0,       FALSE}, /* the end */
+        {AF_INET, 1 << 20, 1 << 20, FALSE},
+    };
+    return cr_make_param_array(Gather, cases, G_N_ELEMENTS(cases));
+}
+
+ParameterizedTest(Gather *c, descriptor, lets_gather_what_was_much_and_is_used_up)
+{
+    g_auto(FerryFd) fd = socket(c->domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct iovec iov[] = {
+        {NULL, c->asked / 2           },
+        {NULL, c->asked - c->asked / 2}
+    };
+    FerryDescriptor d;
+
+    cr_assert(ferry_descriptor_init(&d, fd, NULL, NULL));
+    cr_expect_not(d.drained);
+    ferry_descriptor_note_read(&d, iov, 2, (gssize)c->got);
+    cr_expect_eq(d.drained, c->gathers);
+    ferry_descriptor_note_read(&d, iov, 2, -1);
+    cr_expect_not(d.drained);
 }
 
 /* The command has three descriptors, whatever the program has open. */
