@@ -10,8 +10,8 @@
 typedef struct {
     FerryMemoryBlock block;
     FerryBitmap written; /* pages that hold what a record brought; the others are still zero */
-    FerryBitmap named;   /* pages that a record called zero */
-    gboolean stale;      /* what was not written yet may be anything, and counts as zero */
+    FerryBitmap named;   /* pages that a record called zero: those that were not written are zero */
+    gboolean stale;      /* what is neither may be anything, and counts as zero */
 } Listed;
 
 struct FerryRamLoader {
@@ -88,29 +88,6 @@ void ferry_ram_loader_set_stale(FerryRamLoader *l, unsigned block)
     listed(l, block)->stale = TRUE;
 }
 
-/* Most of what was there before is zero already; reading is cheaper than writing. */
-static void clean(uint8_t *page, uint64_t size)
-{
-    for (uint64_t at = 0; at < size; at += FERRY_PAGE_SIZE) {
-        if (size < FERRY_PAGE_SIZE || !ferry_page_is_zero(page + at)) {
-            memset(page + at, 0, MIN(size, FERRY_PAGE_SIZE));
-        }
-    }
-}
-
-void ferry_ram_loader_finish(FerryRamLoader *l)
-{
-    for (unsigned i = 0; i < l->listed->len; i++) {
-        Listed *b = listed(l, i);
-        uint64_t n = b->stale ? b->written.n_bits : 0;
-        for (uint64_t p = ferry_bitmap_next_clear(&b->written, 0); p < n;
-             p = ferry_bitmap_next_clear(&b->written, p + 1)) {
-            clean(b->block.host + (p << l->page_bits), l->page_size);
-        }
-        b->stale = FALSE;
-    }
-}
-
 int ferry_ram_loader_find(const FerryRamLoader *l, const char *idstr)
 {
     for (unsigned i = 0; i < l->listed->len; i++) {
@@ -182,15 +159,45 @@ void ferry_ram_loader_unclaim(FerryRamLoader *l, unsigned block, uint64_t offset
 
 void ferry_ram_loader_add_pages(FerryRamLoader *l, uint64_t n) { l->counts.normal_pages += n; }
 
+/* Most of what was there before is zero already; reading is cheaper than writing. */
+static void clean(uint8_t *page, uint64_t size)
+{
+    for (uint64_t at = 0; at < size; at += FERRY_PAGE_SIZE) {
+        if (size < FERRY_PAGE_SIZE || !ferry_page_is_zero(page + at)) {
+            memset(page + at, 0, MIN(size, FERRY_PAGE_SIZE));
+        }
+    }
+}
+
 void ferry_ram_loader_zero(FerryRamLoader *l, unsigned block, uint64_t offset)
 {
     Listed *b = listed(l, block);
+    uint64_t page = offset >> l->page_bits;
 
-    /* Known zero until something was written: touching it would only cost memory. */
-    if (is_set(&b->written, offset >> l->page_bits)) {
+    if (is_set(&b->written, page)) {
         memset(b->block.host + offset, 0, l->page_size);
-    } else {
-        set(&b->named, offset >> l->page_bits);
+    } else if (!is_set(&b->named, page)) {
+        /* Known zero until something was written: touching it would only cost memory. What is stale
+         * is cleaned at once, by whichever thread has it, rather than all of it at the end. */
+        if (b->stale) {
+            clean(b->block.host + offset, l->page_size);
+        }
+        set(&b->named, page);
+    }
+}
+
+void ferry_ram_loader_finish(FerryRamLoader *l)
+{
+    for (unsigned i = 0; i < l->listed->len; i++) {
+        Listed *b = listed(l, i);
+        uint64_t n = b->stale ? b->written.n_bits : 0;
+        for (uint64_t p = ferry_bitmap_next_clear(&b->written, 0); p < n;
+             p = ferry_bitmap_next_clear(&b->written, p + 1)) {
+            if (!is_set(&b->named, p)) {
+                clean(b->block.host + (p << l->page_bits), l->page_size);
+            }
+        }
+        b->stale = FALSE;
     }
 }
 
@@ -203,9 +210,6 @@ static gboolean put_delta(FerryRamLoader *l, const FerryStreamEvent *e, GError *
         g_set_error_literal(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_PEER,
                             "a delta against a page that was never sent");
         return FALSE;
-    }
-    if (b->stale && !is_set(&b->written, number)) {
-        memset(b->block.host + e->page.offset, 0, l->page_size);
     }
     l->counts.xbzrle_pages++;
     l->counts.xbzrle_bytes += e->page.length;

@@ -111,3 +111,29 @@ Test(ram_load, pages_have_the_sources_size)
         cr_expect_eq(to[1][3 * size], 0);
     }
 }
+
+/* A file that was there before may hold anything. */
+Test(ram_load, what_was_there_before_counts_as_zero)
+{
+    g_autoptr(FerryMemory) memory = blocks(to);
+    g_autoptr(FerryRamLoader) loader = listed(memory, 12);
+    static uint8_t page[4096] = {1};
+
+    memset(to[1], 0x55, sizeof to[1]);
+    ferry_ram_loader_set_stale(loader, 1);
+    cr_assert(put(loader, FERRY_STREAM_PAGE, 0, page, sizeof page, NULL));
+    cr_assert(put(loader, FERRY_STREAM_ZERO, 4096, NULL, 0, NULL));
+    cr_expect_eq(to[1][4096], 0, "what is named is clean at once");
+    cr_expect_eq(to[1][2 * 4096 - 1], 0);
+    cr_expect_eq(to[1][2 * 4096], 0x55);
+    cr_assert(put(loader, FERRY_STREAM_ZERO, 2 * 4096, NULL, 0, NULL));
+    cr_assert(put(loader, FERRY_STREAM_XBZRLE, 2 * 4096, delta, sizeof delta, NULL));
+    cr_expect_eq(to[1][2 * 4096], 0, "a delta's base");
+    cr_expect_eq(to[1][2 * 4096 + 8], 0x4e);
+    ferry_ram_loader_finish(loader);
+    cr_expect_eq(to[1][0], 1);
+    cr_expect_eq(to[1][2 * 4096 + 8], 0x4e);
+    for (size_t i = 3 * 4096; i < sizeof to[1]; i++) {
+        cr_assert_eq(to[1][i], 0, "byte %zu", i);
+    }
+}
