@@ -76,6 +76,7 @@ typedef struct {
     FerryProgress progress;
     GArray *rounds; /* FerryRoundReport; may be NULL */
     char *error, *io, *incoming_uri;
+    gboolean stalled;                   /* it was given up because it did not converge */
     const char *dirty_log;              /* borrowed from the guest; NULL: none */
     uint64_t main_bytes, precopy_bytes; /* on the main channel; before the pause */
     FerrySettings settings, used;       /* now; of the last migration */

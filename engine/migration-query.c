@@ -42,6 +42,7 @@ void ferry_migration_view(FerryMigration *m, FerryMigrationView *out_view)
     out_view->status = m->status;
     out_view->incoming = m->incoming;
     out_view->error = m->error != NULL ? g_strdup(m->error->message) : NULL;
+    out_view->stalled = g_error_matches(m->error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_STALLED);
     out_view->io = g_strdup(m->io);
     out_view->incoming_uri = g_strdup(m->incoming_uri);
     out_view->dirty_log = log != NULL ? ferry_dirty_log_get_name(log) : NULL;

@@ -22,6 +22,9 @@ static void put_text(JsonBuilder *b, const char *name, const char *value)
 
 static uint64_t to_ms(uint64_t ns) { return ns / 1000000; }
 
+/* Who looks at a running migration looks often: all rounds that are kept are for afterwards. */
+#define ROUNDS_RUNNING 100
+
 static uint64_t pages_per_second(const FerryMigrationView *view)
 {
     const FerryRoundReport *last;
@@ -156,6 +159,8 @@ static void put_round(JsonBuilder *b, const FerryRoundReport *r)
     put_int(b, "normal_pages", r->normal_pages);
     put_int(b, "zero_pages", r->zero_pages);
     put_int(b, "packed_pages", r->packed_pages);
+    put_int(b, "first_pages", r->first_pages);
+    put_int(b, "deferred_pages", r->deferred_pages);
     put_int(b, "sent_bytes", r->sent_bytes);
     put_ms(b, "duration_ms", r->duration_ns);
     put_int(b, "dirtied_pages", r->dirtied_pages);
@@ -168,16 +173,86 @@ static void put_round(JsonBuilder *b, const FerryRoundReport *r)
     json_builder_end_object(b);
 }
 
-static void put_rounds(JsonBuilder *b, const GArray *rounds)
+static void put_rounds(JsonBuilder *b, const GArray *rounds, gboolean all)
 {
     guint n = rounds != NULL ? rounds->len : 0;
 
     json_builder_set_member_name(b, "rounds");
     json_builder_begin_array(b);
-    for (guint i = 0; i < n; i++) {
+    for (guint i = all || n < ROUNDS_RUNNING ? 0 : n - ROUNDS_RUNNING; i < n; i++) {
         put_round(b, &g_array_index(rounds, FerryRoundReport, i));
     }
     json_builder_end_array(b);
+}
+
+/* NULL while it runs. */
+static const char *outcome(const FerryMigrationView *view)
+{
+    switch (view->status) {
+    case FERRY_STATUS_COMPLETED:
+        return "completed";
+    case FERRY_STATUS_CANCELLED:
+        return "cancelled";
+    case FERRY_STATUS_IN_DOUBT:
+        return "in-doubt";
+    case FERRY_STATUS_FAILED:
+        return !view->stalled ? "failed" : view->progress.timed_out ? "timed-out" : "stalled";
+    default:
+        return NULL;
+    }
+}
+
+static void put_forecast(JsonBuilder *b, const FerryProgress *p)
+{
+    const FerryForecast *f = &p->forecast;
+    g_autofree char *text = ferry_forecast_dup_text(f, p->downtime_limit_ns);
+
+    json_builder_set_member_name(b, "forecast");
+    json_builder_begin_object(b);
+    put_text(b, "outlook", ferry_outlook_name(f->outlook));
+    if (text != NULL) {
+        put_text(b, "verdict", text);
+        put_ms(b, "downtime_ms", f->downtime_ns);
+        put_ms(b, "floor_ms", f->floor_ns);
+        put_int(b, "floor_pages", f->floor_pages);
+        put_int(b, "throttle_percent", f->throttle_percent);
+    }
+    if (text != NULL && f->finish_ns != UINT64_MAX) {
+        put_ms(b, "finish_ms", f->finish_ns);
+    }
+    if (text != NULL && f->needed_bytes_per_second != UINT64_MAX) {
+        put_int(b, "needed_bytes_per_second", f->needed_bytes_per_second);
+    }
+    json_builder_end_object(b);
+}
+
+/* How decisions are made, and what came of them. */
+static void put_convergence(JsonBuilder *b, const FerryMigrationView *view)
+{
+    const FerryProgress *p = &view->progress;
+    const char *how = outcome(view);
+    uint64_t pages = p->normal_pages + p->zero_pages + p->xbzrle_pages + p->unchanged_pages +
+                     p->compressed_pages;
+    double total = (double)MAX(p->ram_total_bytes, 1);
+
+    if (how != NULL) {
+        put_text(b, "outcome", how);
+    }
+    put_text(b, "policy", p->policy);
+    put_ms(b, "downtime_limit_ms", p->downtime_limit_ns);
+    put_forecast(b, p);
+    json_builder_set_member_name(b, "timed_out");
+    json_builder_add_boolean_value(b, p->timed_out);
+    put_ms(b, "throttled_ms", p->throttled_ns);
+    put_int(b, "unsent_pages", p->unsent_pages);
+    put_int(b, "sent_pages", pages);
+    put_int(b, "sent_bytes", p->sent_bytes); /* told of failed ones too, unlike QEMU's "ram" */
+    put_int(b, "dirty_pages_per_second", p->dirty_pages_per_second);
+    json_builder_set_member_name(b, "amplification");
+    json_builder_begin_object(b);
+    put_number(b, "bytes", (double)p->sent_bytes / total);
+    put_number(b, "pages", (double)pages * FERRY_PAGE_SIZE / total);
+    json_builder_end_object(b);
 }
 
 /* What QEMU does not tell. */
@@ -217,8 +292,11 @@ static void put_ours(JsonBuilder *b, const FerryMigrationView *view)
         json_builder_set_member_name(b, "verified");
         json_builder_add_boolean_value(b, p->verified);
     }
+    if (!view->incoming && p->policy != NULL) {
+        put_convergence(b, view);
+    }
     put_int(b, "rounds_total", p->rounds);
-    put_rounds(b, view->rounds);
+    put_rounds(b, view->rounds, outcome(view) != NULL);
     json_builder_end_object(b);
 }
 

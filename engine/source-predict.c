@@ -230,6 +230,7 @@ void ferry_source_round(FerrySource *s, FerryRound *out_values)
     if (s->dirty_syncs++ > 0 && !s->paused) {
         learn_round(s, sent, now);
     }
+    s->round.end_unsent = ferry_precopy_unsent_pages(s->machine);
     s->fixed = predict(s);
     *out_values = (FerryRound){
         .moment = ferry_source_moment(s),

@@ -41,14 +41,26 @@ gboolean ferry_source_is_cancelled(FerrySource *s, GError **error)
     return TRUE;
 }
 
+/* In the middle of a round: what was handed out goes out, and its section ends, while the guest
+ * still runs. */
+static gboolean cut_round(FerrySource *s, GError **error)
+{
+    if (!ferry_ram_sender_end_round(s->sender, FALSE, error) ||
+        !ferry_ram_sender_end_section(s->sender, FALSE, error) || !ferry_source_drain(s, error)) {
+        return FALSE;
+    }
+    ferry_source_predict_now(s);
+    return TRUE;
+}
+
 gboolean ferry_source_pause_guest(FerrySource *s, GError **error)
 {
     if (s->options.switchover_ack && s->return_path &&
         !ferry_source_await(s, &s->peer.acknowledged, 0, "SWITCHOVER_ACK", error)) {
         return FALSE;
     }
-    if (ferry_precopy_timed_out(s->machine)) {
-        ferry_source_predict_now(s);
+    if (ferry_precopy_timed_out(s->machine) && !cut_round(s, error)) {
+        return FALSE;
     }
     s->pause_called_ns = ferry_now_ns();
     if (!ferry_guest_pause(s->guest, FERRY_PAUSE_SWITCHOVER, &s->was_running, error)) {

@@ -163,9 +163,16 @@ static const End ends[] = {
     {"cancelled",        FERRY_EXIT_CANCELLED},
     {"x-ferry-in-doubt", FERRY_EXIT_IN_DOUBT },
 };
+static const End stalled = {"failed", FERRY_EXIT_NOT_CONVERGED};
 
-static const End *find_end(const char *status)
+static const End *find_end(JsonObject *answer)
 {
+    const char *status = ferry_report_text(answer, "status", "none");
+    const char *outcome = ferry_report_text(answer, "x-ferry.outcome", "");
+
+    if (strcmp(outcome, "stalled") == 0 || strcmp(outcome, "timed-out") == 0) {
+        return &stalled;
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
         if (strcmp(ends[i].status, status) == 0) {
             return &ends[i];
@@ -187,7 +194,7 @@ static const End *watch(FerryQmpClient *client, const Options *o, JsonNode **out
         if (!object) {
             break;
         }
-        end = find_end(ferry_report_text(object, "status", "none"));
+        end = find_end(object);
         if (terminal) {
             g_autofree char *line = ferry_report_progress_line(object);
             fprintf(stderr, "\r%s\033[K%s", line, end ? "\n" : "");
@@ -282,7 +289,8 @@ static gboolean parse_number(const char *name, const char *text, uint64_t *out, 
     if (g_str_has_suffix(name, "bandwidth")) {
         return ferry_parse_rate(text, out, error);
     }
-    if (strcmp(name, "downtime-limit") == 0 || g_str_has_suffix(name, "-ms")) {
+    if (strcmp(name, "downtime-limit") == 0 || strcmp(name, "x-ferry-timeout") == 0 ||
+        g_str_has_suffix(name, "-ms")) {
         return ferry_parse_ms(text, out, error);
     }
     return ferry_parse_size(text, out, error);

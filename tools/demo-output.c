@@ -43,34 +43,68 @@ void ferry_demo_show_start(const FerryDemoOptions *options, const FerryDemoResul
     fflush(stdout);
 }
 
-static void show_rounds_json(JsonObject *answer, unsigned *rounds_shown)
+/* An event of @object's members. */
+static void print_event(const char *event, JsonObject *object)
+{
+    g_autoptr(JsonObject) line = json_object_new();
+    g_autoptr(GList) names = json_object_get_members(object);
+    JsonNode *node = json_node_new(JSON_NODE_OBJECT);
+
+    json_object_set_string_member(line, "event", event);
+    for (GList *l = names; l; l = l->next) {
+        json_object_set_member(line, l->data,
+                               json_node_copy(json_object_get_member(object, l->data)));
+    }
+    json_node_set_object(node, line);
+    ferry_verb_print_json(node, FALSE);
+}
+
+static void show_rounds_json(JsonObject *answer, FerryDemoShown *shown)
 {
     JsonArray *rounds = ferry_report_rounds(answer);
 
-    while (rounds && *rounds_shown < json_array_get_length(rounds)) {
-        JsonObject *round = json_array_get_object_element(rounds, (*rounds_shown)++);
-        g_autoptr(JsonObject) line = json_object_new();
-        g_autoptr(GList) names = json_object_get_members(round);
-        JsonNode *node = json_node_new(JSON_NODE_OBJECT);
-        json_object_set_string_member(line, "event", "round");
-        for (GList *l = names; l; l = l->next) {
-            json_object_set_member(line, l->data,
-                                   json_node_copy(json_object_get_member(round, l->data)));
+    for (unsigned i = 0; rounds && i < json_array_get_length(rounds); i++) {
+        JsonObject *round = json_array_get_object_element(rounds, i);
+        unsigned number = (unsigned)ferry_report_number(round, "number", 0);
+        if (number > shown->round) {
+            shown->round = number;
+            print_event("round", round);
         }
-        json_node_set_object(node, line);
-        ferry_verb_print_json(node, FALSE);
     }
 }
 
-void ferry_demo_show_progress(const FerryDemoOptions *options, JsonObject *answer,
-                              unsigned *rounds_shown)
+/* Once it is known, and when it turns. */
+static void show_verdict(const FerryDemoOptions *options, JsonObject *answer, FerryDemoShown *shown)
 {
+    const char *verdict = ferry_report_text(answer, "x-ferry.forecast.verdict", NULL);
+    const char *outlook = ferry_report_text(answer, "x-ferry.forecast.outlook", "unknown");
+
+    if (!verdict || g_strcmp0(outlook, shown->verdict) == 0) {
+        return;
+    }
+    g_free(shown->verdict);
+    shown->verdict = g_strdup(outlook);
+    if (options->json) {
+        print_event("verdict", ferry_report_object(answer, "x-ferry.forecast"));
+        return;
+    }
+    printf("%s%.1f s: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "",
+           ferry_report_number(answer, "total-time", 0) / 1000, verdict);
+    fflush(stdout);
+}
+
+void ferry_demo_shown_clear(FerryDemoShown *shown) { g_clear_pointer(&shown->verdict, g_free); }
+
+void ferry_demo_show_progress(const FerryDemoOptions *options, JsonObject *answer,
+                              FerryDemoShown *shown)
+{
+    show_verdict(options, answer, shown);
     if (isatty(STDERR_FILENO)) {
         g_autofree char *line = ferry_report_progress_line(answer);
         fprintf(stderr, "\r%s\033[K", line);
     }
     if (options->json) {
-        show_rounds_json(answer, rounds_shown);
+        show_rounds_json(answer, shown);
     }
 }
 
@@ -124,13 +158,6 @@ static void add_copy(JsonBuilder *b, const char *key, JsonObject *answer, const 
     }
 }
 
-static unsigned count_rounds(JsonObject *answer)
-{
-    JsonArray *rounds = ferry_report_rounds(answer);
-
-    return rounds ? json_array_get_length(rounds) : 0;
-}
-
 static void add_migration(JsonBuilder *b, const FerryDemoResult *result)
 {
     JsonObject *source = json_node_get_object(result->source);
@@ -145,8 +172,14 @@ static void add_migration(JsonBuilder *b, const FerryDemoResult *result)
     add_copy(b, "downtime_parts_ms", source, "downtime");
     add_copy(b, "downtime_predicted_parts_ms", source, "predicted");
     add_number(b, "total_time_ms", ferry_report_number(source, "total-time", 0));
-    add_count(b, "sent_bytes", ferry_report_number(source, "ram.transferred", 0));
-    add_count(b, "rounds", count_rounds(source));
+    add_count(b, "sent_bytes", ferry_report_number(source, "x-ferry.sent_bytes", 0));
+    add_count(b, "rounds", ferry_report_number(source, "x-ferry.rounds_total", 0));
+    add_copy(b, "policy", source, "policy");
+    add_copy(b, "outcome", source, "outcome");
+    add_copy(b, "forecast", source, "forecast");
+    add_copy(b, "timed_out", source, "timed_out");
+    add_copy(b, "throttled_ms", source, "throttled_ms");
+    add_copy(b, "amplification", source, "amplification");
     add_text(b, "hash_source", ferry_report_text(source, "x-ferry.hash", NULL));
     add_text(b, "hash_destination",
              destination ? ferry_report_text(destination, "x-ferry.hash", NULL) : NULL);
@@ -198,8 +231,10 @@ static void print_completed(const FerryDemoOptions *options, const FerryDemoResu
     g_autofree char *congestion = congestion_control(options);
 
     printf("\nTotal time %s, %s sent in %u rounds over %s%s%s (%s)\n", total, sent,
-           count_rounds(source), options->transport, congestion ? ", " : "",
-           congestion ? congestion : "", ferry_report_text(source, "x-ferry.io", "unknown"));
+           (unsigned)ferry_report_number(source, "x-ferry.rounds_total", 0), options->transport,
+           congestion ? ", " : "", congestion ? congestion : "",
+           ferry_report_text(source, "x-ferry.io", "unknown"));
+    ferry_report_print_amplification(source, stdout);
     puts("The guest's writes:");
     print_speed("before", result->speed.before, 0);
     print_speed("during", result->speed.during, result->speed.before);

@@ -20,6 +20,9 @@
 #define POLL_US 50000
 #define STRETCH_NS SECOND_NS /* over which the guest's speed before and after is taken */
 #define END_NS (10 * SECOND_NS)
+/* The source minds its timeout itself, counted from the first page on; this is for one that hangs.
+ */
+#define LATE_NS (30 * SECOND_NS)
 
 static volatile sig_atomic_t interrupted;
 
@@ -126,10 +129,13 @@ static gboolean set_up(Demo *demo, GError **error)
 {
     static const char capabilities[] =
         "{\"capabilities\": [{\"capability\": \"x-ferry-verify\", \"state\": true}]}";
+    const FerryDemoOptions *o = demo->options;
     /* What limits the rate is the link. */
-    g_autofree char *limits =
-        g_strdup_printf("{\"max-bandwidth\": 0, \"downtime-limit\": %" G_GUINT64_FORMAT "}",
-                        demo->options->downtime_limit_ms);
+    g_autofree char *limits = g_strdup_printf(
+        "{\"max-bandwidth\": 0, \"downtime-limit\": %" G_GUINT64_FORMAT
+        ", \"x-ferry-policy\": \"%s\", \"x-ferry-on-stall\": \"%s\", \"x-ferry-timeout\": "
+        "%" G_GUINT64_FORMAT ", \"x-ferry-on-timeout\": \"%s\"}",
+        o->downtime_limit_ms, o->policy, o->on_stall, o->timeout_ms, o->on_timeout);
 
     return ferry_demo_vm_do(demo->source, "migrate-set-capabilities", capabilities, error) &&
            ferry_demo_vm_do(demo->destination, "migrate-set-capabilities", capabilities, error) &&
@@ -215,9 +221,9 @@ static gboolean follow(Demo *demo, GError **error)
 {
     FerryDemoResult *r = &demo->result;
     uint64_t begin_ns = ferry_now_ns(), begin = ferry_demo_vm_writes(demo->source);
-    uint64_t deadline_ns = begin_ns + demo->options->timeout_ms * 1000000;
+    uint64_t deadline_ns = begin_ns + 2 * demo->options->timeout_ms * 1000000 + LATE_NS;
     gboolean cancelling = FALSE;
-    unsigned rounds_shown = 0;
+    g_auto(FerryDemoShown) shown = {0};
 
     do {
         g_autoptr(JsonNode) answer = ferry_demo_vm_query(demo->source, error);
@@ -228,7 +234,7 @@ static gboolean follow(Demo *demo, GError **error)
         g_clear_pointer(&r->source, json_node_unref);
         r->source = g_steal_pointer(&answer);
         r->status = ferry_report_text(json_node_get_object(r->source), "status", "none");
-        ferry_demo_show_progress(demo->options, json_node_get_object(r->source), &rounds_shown);
+        ferry_demo_show_progress(demo->options, json_node_get_object(r->source), &shown);
         if (strcmp(r->status, "active") == 0 && now_ns > begin_ns) {
             r->speed.during = (double)(writes - begin) * 1e9 / (double)(now_ns - begin_ns);
         }
@@ -293,31 +299,31 @@ static gboolean run(Demo *demo, GError **error)
            (strcmp(demo->result.status, "completed") != 0 || look_there(demo, error));
 }
 
-/* Why it did not converge, from the last round's numbers. */
-static char *explain_stall(const Demo *demo)
+/* Why it took too long, from the last round's numbers. */
+static char *explain_timeout(const Demo *demo)
 {
-    JsonArray *rounds = ferry_report_rounds(json_node_get_object(demo->result.source));
-    unsigned n = rounds ? json_array_get_length(rounds) : 0;
+    JsonObject *source = json_node_get_object(demo->result.source);
     double seconds = (double)demo->options->timeout_ms / 1000;
-    JsonObject *last;
+    const char *verdict = ferry_report_text(source, "x-ferry.forecast.verdict", NULL);
     g_autofree char *rate = NULL;
     g_autofree char *dirty = NULL;
     g_autofree char *downtime = NULL;
 
-    if (n == 0) {
-        return g_strdup_printf("the first round took more than %.0f s: allow more bandwidth or a "
-                               "longer --timeout",
+    if (ferry_report_number(source, "x-ferry.unsent_pages", 0) > 0) {
+        return g_strdup_printf("the first pass over its memory took more than %.0f s: allow more "
+                               "bandwidth or a longer --timeout",
                                seconds);
     }
-    last = json_array_get_object_element(rounds, n - 1);
-    rate = ferry_format_rate((uint64_t)ferry_report_number(last, "bytes_per_second", 0));
-    dirty =
-        ferry_format_rate((uint64_t)ferry_report_number(last, "dirty_pages_per_second", 0) * 4096);
-    downtime = ferry_format_ms(ferry_report_number(last, "predicted_downtime_ms", 0));
-    return g_strdup_printf("it did not converge in %.0f s: the guest dirtied %s in the last round, "
-                           "the link took %s, predicted downtime %s of at most %" G_GUINT64_FORMAT
-                           " ms; allow more bandwidth or downtime, or a slower workload",
-                           seconds, dirty, rate, downtime, demo->options->downtime_limit_ms);
+    rate = ferry_format_rate(
+        (uint64_t)ferry_report_number(source, "x-ferry.uncapped_bytes_per_second", 0));
+    dirty = ferry_format_rate(
+        (uint64_t)ferry_report_number(source, "x-ferry.dirty_pages_per_second", 0) * 4096);
+    downtime = ferry_format_ms(ferry_report_number(source, "x-ferry.predicted_downtime_ms", 0));
+    return g_strdup_printf(
+        "it did not converge in %.0f s: the guest dirtied %s at last, the link "
+        "takes %s, predicted downtime %s of at most %" G_GUINT64_FORMAT " ms; %s",
+        seconds, dirty, rate, downtime, demo->options->downtime_limit_ms,
+        verdict ? verdict : "allow more bandwidth or downtime, or a slower workload");
 }
 
 /* What the migration's end means for the exit status; errors are put in words. */
@@ -325,6 +331,7 @@ static FerryExit judge(Demo *demo, GError *error)
 {
     FerryDemoResult *r = &demo->result;
     gboolean completed = g_strcmp0(r->status, "completed") == 0;
+    const char *outcome;
 
     if (error) {
         r->status = "failed";
@@ -342,8 +349,10 @@ static FerryExit judge(Demo *demo, GError *error)
     if (completed) {
         return FERRY_EXIT_DONE;
     }
-    if (demo->timed_out) {
-        r->error = explain_stall(demo);
+    outcome =
+        r->source ? ferry_report_text(json_node_get_object(r->source), "x-ferry.outcome", "") : "";
+    if (demo->timed_out || strcmp(outcome, "timed-out") == 0) {
+        r->error = explain_timeout(demo);
         return FERRY_EXIT_NOT_CONVERGED;
     }
     if (strcmp(r->status, "cancelled") == 0) {
@@ -351,10 +360,13 @@ static FerryExit judge(Demo *demo, GError *error)
     }
     r->error = g_strdup(
         ferry_report_text(json_node_get_object(r->source), "error-desc", "no reason was given"));
+    if (strcmp(outcome, "stalled") == 0) {
+        return FERRY_EXIT_NOT_CONVERGED;
+    }
     return strcmp(r->status, "x-ferry-in-doubt") == 0 ? FERRY_EXIT_IN_DOUBT : FERRY_EXIT_FAILED;
 }
 
-static FerryExit run_demo(const FerryDemoOptions *options)
+FerryExit ferry_demo_run(const FerryDemoOptions *options)
 {
     g_auto(Demo) demo = {.options = options};
     g_autoptr(GError) error = NULL;
@@ -370,103 +382,4 @@ static FerryExit run_demo(const FerryDemoOptions *options)
     status = judge(&demo, error);
     ferry_demo_show_result(options, &demo.result);
     return status;
-}
-
-typedef struct {
-    char *memory, *bandwidth, *downtime, *timeout;
-    FerryDemoOptions options;
-} Words;
-
-static void words_clear(Words *w)
-{
-    g_free(w->memory);
-    g_free(w->bandwidth);
-    g_free(w->downtime);
-    g_free(w->timeout);
-    g_free(w->options.workload);
-    g_free(w->options.transport);
-    g_free(w->options.accel);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Words, words_clear)
-
-static gboolean bad(GError **error, const char *option, const char *known)
-{
-    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s is %s", option, known);
-    return FALSE;
-}
-
-/* Words into values, with their defaults. */
-static gboolean understand(Words *w, int n_vcpus, GError **error)
-{
-    FerryDemoOptions *o = &w->options;
-
-    if (!ferry_parse_size(w->memory ? w->memory : "256M", &o->memory_bytes, error) ||
-        !ferry_parse_rate(w->bandwidth ? w->bandwidth : "64M", &o->bandwidth, error) ||
-        !ferry_parse_ms(w->downtime ? w->downtime : "500ms", &o->downtime_limit_ms, error) ||
-        !ferry_parse_ms(w->timeout ? w->timeout : "120s", &o->timeout_ms, error)) {
-        return FALSE;
-    }
-    if (o->memory_bytes < (16u << 20) || o->memory_bytes % 4096 != 0) {
-        return bad(error, "--memory", "at least 16M and whole pages of 4096 bytes");
-    }
-    o->n_vcpus = (unsigned)n_vcpus;
-    if (!o->workload) { /* everything but the guest's own first MiBs */
-        o->workload = g_strdup_printf("hot-cold,size=%" G_GUINT64_FORMAT
-                                      "M,hot=2M,share=70,rate=20000,fill=random",
-                                      (o->memory_bytes >> 20) - 8);
-    }
-    if (!o->transport) {
-        o->transport = g_strdup("tcp");
-    }
-    if (n_vcpus < 1 || n_vcpus > 4) {
-        return bad(error, "--smp", "1 to 4");
-    }
-    if (strcmp(o->transport, "tcp") != 0 && strcmp(o->transport, "unix") != 0) {
-        return bad(error, "--transport", "tcp or unix");
-    }
-    if (o->accel && strcmp(o->accel, "kvm") != 0 && strcmp(o->accel, "process") != 0) {
-        return bad(error, "--accel", "kvm or process");
-    }
-    return o->timeout_ms > 0 && o->timeout_ms <= 86400000
-               ? TRUE
-               : bad(error, "--timeout", "above 0 and at most a day");
-}
-
-FerryExit ferry_verb_demo(int argc, char **argv)
-{
-    g_auto(Words) w = {0};
-    FerryDemoOptions *o = &w.options;
-    g_autoptr(GError) error = NULL;
-    int n_vcpus = 1;
-    const GOptionEntry entries[] = {
-        {"memory",         0, 0, G_OPTION_ARG_STRING, &w.memory,     "the guest's RAM, 256M unless given",
-         "SIZE"                                                                                                   },
-        {"workload",       0, 0, G_OPTION_ARG_STRING, &o->workload,  "what it writes, in ferry-vm's words",
-         "SPEC"                                                                                                   },
-        {"smp",            0, 0, G_OPTION_ARG_INT,    &n_vcpus,      "vCPUs, 1 unless given",               "N"   },
-        {"bandwidth",      0, 0, G_OPTION_ARG_STRING, &w.bandwidth,
-         "the link's, 64MiB/s unless given; 0: no link in between",                                         "RATE"},
-        {"downtime-limit", 0, 0, G_OPTION_ARG_STRING, &w.downtime,
-         "the downtime budget, 500 ms unless given",                                                        "MS"  },
-        {"timeout",        0, 0, G_OPTION_ARG_STRING, &w.timeout,
-         "cancel what takes longer, 120s unless given",                                                     "TIME"},
-        {"transport",      0, 0, G_OPTION_ARG_STRING, &o->transport, "tcp (default) or unix",               "NAME"},
-        {"accel",          0, 0, G_OPTION_ARG_STRING, &o->accel,     "kvm (where there is KVM) or process",
-         "NAME"                                                                                                   },
-        {"keep",           0, 0, G_OPTION_ARG_NONE,   &o->keep,      "keep logs, serial output and memory", NULL  },
-        {"json",           0, 0, G_OPTION_ARG_NONE,   &o->json,      "JSON lines: events, then the result", NULL  },
-        G_OPTION_ENTRY_NULL,
-    };
-
-    if (!ferry_verb_parse(&argc, &argv, entries, NULL,
-                          "Starts a guest that writes its memory, moves it live to a second "
-                          "process over a limited link,\nproves that all of its memory arrived "
-                          "and shows each round and each part of the downtime.",
-                          0, 0)) {
-        return FERRY_EXIT_USAGE;
-    }
-    if (!understand(&w, n_vcpus, &error)) {
-        return ferry_verb_fail("demo", FERRY_EXIT_USAGE, FALSE, "%s", error->message);
-    }
-    return run_demo(o);
 }

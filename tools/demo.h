@@ -3,6 +3,8 @@
 #include <json-glib/json-glib.h>
 #include <stdint.h>
 
+#include "tools/verb.h"
+
 G_BEGIN_DECLS
 
 typedef struct {
@@ -10,6 +12,7 @@ typedef struct {
     uint64_t memory_bytes, bandwidth, downtime_limit_ms, timeout_ms;
     unsigned n_vcpus;
     char *workload, *transport, *accel; /* accel NULL: the best there is here */
+    const char *policy, *on_stall, *on_timeout;
 } FerryDemoOptions;
 
 /* The guest's speed over a stretch of the demo, pages written per second. */
@@ -30,10 +33,20 @@ typedef struct {
 } FerryDemoResult;
 void ferry_demo_result_clear(FerryDemoResult *result);
 
+/* What was shown already. */
+typedef struct {
+    unsigned round; /* the last one */
+    char *verdict;  /* its outlook; NULL: none. g_free */
+} FerryDemoShown;
+void ferry_demo_shown_clear(FerryDemoShown *shown);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryDemoShown, ferry_demo_shown_clear)
+
+/* Runs it and shows everything. */
+FerryExit ferry_demo_run(const FerryDemoOptions *options);
 void ferry_demo_show_start(const FerryDemoOptions *options, const FerryDemoResult *result);
-/* @answer: of query-migrate at the source. @rounds_shown counts what was shown already. */
+/* @answer: of query-migrate at the source. */
 void ferry_demo_show_progress(const FerryDemoOptions *options, JsonObject *answer,
-                              unsigned *rounds_shown);
+                              FerryDemoShown *shown);
 void ferry_demo_show_result(const FerryDemoOptions *options, const FerryDemoResult *result);
 
 G_END_DECLS

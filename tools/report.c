@@ -5,8 +5,6 @@
 #include "tools/format.h"
 
 #define MIB 1048576.0
-#define ROUNDS_FIRST 10 /* shown when there are many */
-#define ROUNDS_LAST 20
 
 static JsonNode *lookup(JsonObject *object, const char *path)
 {
@@ -43,6 +41,13 @@ gboolean ferry_report_flag(JsonObject *answer, const char *path)
     return node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_boolean(node);
 }
 
+JsonObject *ferry_report_object(JsonObject *answer, const char *path)
+{
+    JsonNode *node = lookup(answer, path);
+
+    return node && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+}
+
 JsonArray *ferry_report_rounds(JsonObject *answer)
 {
     JsonNode *node = lookup(answer, "x-ferry.rounds");
@@ -68,6 +73,8 @@ char *ferry_report_progress_line(JsonObject *answer)
     double dirty = ferry_report_number(answer, "ram.dirty-pages-rate", 0) *
                    ferry_report_number(answer, "ram.page-size", 4096);
     double downtime = ferry_report_number(answer, "expected-downtime", -1);
+    double finish = ferry_report_number(answer, "x-ferry.forecast.finish_ms", -1);
+    double throttle = ferry_report_number(answer, "cpu-throttle-percentage", 0);
     GString *line = g_string_new(NULL);
 
     if (total <= 0) {
@@ -78,11 +85,20 @@ char *ferry_report_progress_line(JsonObject *answer)
         line, "%3.0f %%  %.0f MiB sent  %.0f MiB/s  dirty %.0f MiB/s  round %.0f",
         100 * (total - left) / total, ferry_report_number(answer, "ram.transferred", 0) / MIB,
         rate / MIB, dirty / MIB, ferry_report_number(answer, "ram.dirty-sync-count", 0));
-    if (left < 86400 * rate) {
+    if (finish >= 0) {
+        g_string_append_printf(line, "  %.1f s to go", finish / 1000);
+    } else if (left < 86400 * rate) {
         g_string_append_printf(line, "  %.1f s left", left / rate);
     }
     if (downtime >= 0) {
         g_string_append_printf(line, "  downtime %.0f ms", downtime);
+    }
+    if (throttle > 0) {
+        g_string_append_printf(line, "  throttled %.0f %%", throttle);
+    }
+    if (strcmp(ferry_report_text(answer, "x-ferry.forecast.outlook", ""), "stalls") == 0) {
+        g_string_append_printf(line, "  stalls: %.0f ms at best",
+                               ferry_report_number(answer, "x-ferry.forecast.floor_ms", 0));
     }
     return g_string_free(line, FALSE);
 }
@@ -114,7 +130,7 @@ static const Word words[] = {
 
 void ferry_report_print_status(JsonObject *answer, FILE *out)
 {
-    const char *reason = ferry_report_text(answer, "error-desc", NULL);
+    const char *reason = ferry_report_text(answer, "error-desc", NULL), *verdict;
 
     fprintf(out, "%-24s %s\n", "Migration status:", ferry_report_text(answer, "status", "none"));
     if (reason) {
@@ -129,48 +145,12 @@ void ferry_report_print_status(JsonObject *answer, FILE *out)
                     value / w->divisor, w->unit);
         }
     }
+    verdict = ferry_report_text(answer, "x-ferry.forecast.verdict", NULL);
+    if (verdict) {
+        fprintf(out, "%-24s %s\n", "verdict:", verdict);
+    }
     ferry_report_print_rounds(answer, out);
     ferry_report_print_downtime(answer, out);
-}
-
-static void print_round(JsonObject *round, FILE *out)
-{
-    double predicted = ferry_report_number(round, "predicted_downtime_ms", -1);
-
-    fprintf(out, "%5.0f %9.0f %8.0f %9.1f %9.1f %8.1f %9.0f %9.0f ",
-            ferry_report_number(round, "number", 0), ferry_report_number(round, "normal_pages", 0),
-            ferry_report_number(round, "zero_pages", 0),
-            ferry_report_number(round, "sent_bytes", 0) / MIB,
-            ferry_report_number(round, "duration_ms", 0),
-            ferry_report_number(round, "bytes_per_second", 0) / MIB,
-            ferry_report_number(round, "dirtied_pages", 0),
-            ferry_report_number(round, "dirty_pages_per_second", 0));
-    if (predicted >= 0) {
-        fprintf(out, "%9.1f ms\n", predicted);
-    } else {
-        fprintf(out, "%12s\n", "-");
-    }
-}
-
-void ferry_report_print_rounds(JsonObject *answer, FILE *out)
-{
-    JsonArray *rounds = ferry_report_rounds(answer);
-    unsigned n = rounds ? json_array_get_length(rounds) : 0;
-
-    if (n == 0) {
-        return;
-    }
-    fprintf(out, "\n%5s %9s %8s %9s %9s %8s %9s %9s %12s\n", "round", "normal", "zero", "MiB", "ms",
-            "MiB/s", "dirtied", "dirty/s", "predicted");
-    fprintf(out, "%5s %9s %8s %9s %9s %8s %9s %9s %12s\n", "", "pages", "pages", "sent", "", "",
-            "pages", "pages", "downtime");
-    for (unsigned i = 0; i < n; i++) {
-        if (n > ROUNDS_FIRST + ROUNDS_LAST && i == ROUNDS_FIRST) {
-            i = n - ROUNDS_LAST;
-            fprintf(out, "%5s (%u rounds are left out)\n", "...", i - ROUNDS_FIRST);
-        }
-        print_round(json_array_get_object_element(rounds, i), out);
-    }
 }
 
 typedef struct {
@@ -199,5 +179,20 @@ void ferry_report_print_downtime(JsonObject *answer, FILE *out)
         fprintf(out, "%-26s %9.1f ms %9.1f ms\n", parts[i].label,
                 ferry_report_number(answer, predicted, 0),
                 ferry_report_number(answer, measured, 0));
+    }
+}
+
+void ferry_report_print_amplification(JsonObject *answer, FILE *out)
+{
+    double bytes = ferry_report_number(answer, "x-ferry.amplification.bytes", 0);
+
+    if (bytes > 0) {
+        fprintf(out, "Sent %.2f times the guest's memory in bytes, %.2f times in pages", bytes,
+                ferry_report_number(answer, "x-ferry.amplification.pages", 0));
+        if (ferry_report_number(answer, "x-ferry.throttled_ms", 0) > 0) {
+            fprintf(out, "; throttling took %.0f ms of the guest's time",
+                    ferry_report_number(answer, "x-ferry.throttled_ms", 0));
+        }
+        fputc('\n', out);
     }
 }

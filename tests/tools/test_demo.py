@@ -49,7 +49,10 @@ def test_the_guest_moves_and_all_of_its_memory_is_proven(accel, transport):
     rounds = [e for e in events if e["event"] == "round"]
     assert len(rounds) == last["rounds"] >= 2
     assert [r["number"] for r in rounds] == list(range(1, last["rounds"] + 1))
-    assert rounds[0]["normal_pages"] + rounds[0]["zero_pages"] == (64 << 20) / 4096
+    assert sum(r["first_pages"] for r in rounds) == (64 << 20) / 4096
+    assert sum(r["normal_pages"] + r["zero_pages"] for r in rounds) >= (64 << 20) / 4096
+    assert last["outcome"] == "completed" and last["policy"] == "ferry"
+    assert last["amplification"]["pages"] >= 1 and last["timed_out"] is False
     assert sum(r["sent_bytes"] for r in rounds) <= last["sent_bytes"]
     assert not os.path.exists(events[0]["directory"])
 
@@ -104,7 +107,7 @@ def test_children_die_with_a_killed_demo(accel):
 
 
 @pytest.mark.parametrize("timeout, workload, words", [
-    ("2s", "idle,fill=random", "the first round took more than 2 s"),
+    ("2s", "idle,fill=random", "the first pass over its memory took more than 2 s"),
     ("8s", "uniform,size=24M,rate=20000,fill=random", "it did not converge in 8 s: the guest"),
 ], ids=["a round", "a budget"])
 def test_what_does_not_end_in_time_is_exit_4_and_says_why(accel, timeout, workload, words):
@@ -113,7 +116,29 @@ def test_what_does_not_end_in_time_is_exit_4_and_says_why(accel, timeout, worklo
                  timeout, "--workload", workload, "--downtime-limit", "20", "--accel", accel)
     last = lines_of(done.stdout)[-1]
     assert done.returncode == 4
-    assert last["status"] == "cancelled" and words in last["error"]
+    assert last["status"] == "failed" and last["outcome"] == "timed-out"
+    assert words in last["error"]
+
+
+def test_on_timeout_pause_moves_the_guest_all_the_same(accel):
+    done = ferry("demo", "--json", "--memory", "32M", "--bandwidth", "16M", "--timeout", "3s",
+                 "--on-timeout", "pause", "--policy", "qemu", "--downtime-limit", "20",
+                 "--workload", "uniform,size=24M,rate=20000,fill=random", "--accel", accel)
+    last = lines_of(done.stdout)[-1]
+    assert done.returncode == 0, done.stderr
+    assert last["outcome"] == "completed" and last["timed_out"] is True and last["verified"]
+    assert last["policy"] == "qemu"
+
+
+@pytest.mark.parametrize("option, value, words", [
+    ("--policy", "none", "there is no such policy"),
+    ("--policy", "fixed-rounds=0", "1 to 1000"),
+    ("--on-stall", "retry", "wait, pause, throttle or cancel"),
+    ("--on-timeout", "throttle", "pause or cancel"),
+])
+def test_what_is_not_known_is_a_usage_error(option, value, words):
+    done = ferry("demo", option, value)
+    assert done.returncode == 2 and words in done.stderr
 
 
 def test_a_destination_that_dies_is_exit_1_and_said(accel):
