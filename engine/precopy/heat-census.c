@@ -1,14 +1,26 @@
 #include "engine/precopy/heat-private.h"
+#include <string.h>
 
 /* A census looks at no more than so many pages (stripes at regular distances), and not again before
  * it weighs little. */
 #define SAMPLE_PAGES (UINT64_C(1) << 21)
+/* A census was wrong about the guest when so much of what came, or did not, was not foretold. */
+#define AMISS 0.8
+#define FEW 300 /* writes are no surprise */
 #define FRESH_MIN_NS UINT64_C(10000000)
 #define FRESH_MAX_NS UINT64_C(250000000)
 
 typedef struct {
     double pages, waiting, seconds;
 } Cell;
+
+/* Per second, until the next census. */
+static double first_writes(double rate)
+{
+    double x = rate * (double)FRESH_MAX_NS * 1e-9;
+
+    return rate / (1 + x / 2 + x * x / 12); /* nearly (1 - e^-x) / x */
+}
 
 /* All evidence about one stripe; waiting pages of it may turn out colder than they seemed. */
 static void count_stripe(FerryHeat *h, Page *pages, uint64_t n, uint64_t now_ns,
@@ -21,10 +33,18 @@ static void count_stripe(FerryHeat *h, Page *pages, uint64_t n, uint64_t now_ns,
         hits += e.hits;
         seconds += e.seconds;
         if (e.hits > 0) {
-            Cell *c = &cells[e.hits][ferry_heat_encode(e.seconds)];
+            unsigned code = ferry_heat_encode(h, e.seconds, now_ns + i);
+            Cell *c = &cells[e.hits][code];
             c->pages++;
             c->seconds += e.seconds;
             c->waiting += pages[i].since == WAITING;
+            if (pages[i].since != WAITING && h->likely[e.hits][code] > 0) {
+                double rate = h->rate[e.hits][code] / h->likely[e.hits][code];
+                h->foretold.expected[pages[i].heat] += first_writes(rate);
+            }
+        } else if (pages[i].since == WAITING) {
+            cells[0][0].pages++;
+            cells[0][0].waiting++;
         }
     }
     for (uint64_t i = 0; hits > 0 && i < n; i++) {
@@ -36,6 +56,8 @@ static void count_stripe(FerryHeat *h, Page *pages, uint64_t n, uint64_t now_ns,
 
 static double count(FerryHeat *h, uint64_t now_ns, Cell cells[HITS_MAX + 1][CODES])
 {
+    memset(&h->foretold.expected, 0, sizeof h->foretold.expected);
+    memset(&h->foretold.came, 0, sizeof h->foretold.came);
     uint64_t stride = 1 + h->touched_chunks * CHUNK_PAGES / SAMPLE_PAGES, step = stride * STRIPE;
 
     for (unsigned b = 0; b < h->n_blocks; b++) {
@@ -49,6 +71,9 @@ static double count(FerryHeat *h, uint64_t now_ns, Cell cells[HITS_MAX + 1][CODE
             i += step;
         }
     }
+    for (unsigned i = 0; i < FERRY_HEAT_CLASSES; i++) {
+        h->foretold.expected[i] *= (double)stride;
+    }
     return (double)stride;
 }
 
@@ -58,15 +83,9 @@ static unsigned gather(const FerryHeat *h, Cell cells[HITS_MAX + 1][CODES], doub
     unsigned n = 1;
     double written = 0;
 
-    for (unsigned hits = 1; hits <= HITS_MAX; hits++) {
-        unsigned merged = hits > 1 ? 2 : 1; /* more hits are less coarse by themselves */
-        for (unsigned code = 0; code < CODES; code += merged) {
+    for (unsigned hits = 0; hits <= HITS_MAX; hits++) {
+        for (unsigned code = 0; code < CODES; code++) {
             Cell c = cells[hits][code];
-            if (merged == 2) {
-                c.pages += cells[hits][code + 1].pages;
-                c.seconds += cells[hits][code + 1].seconds;
-                c.waiting += cells[hits][code + 1].waiting;
-            }
             if (c.pages > 0) {
                 out_waiting[n] = c.waiting * scale;
                 out_cells[n++] = (FerryMixtureCell){
@@ -120,7 +139,10 @@ static void fill_census(FerryHeat *h, const FerryMixture *m, const FerryMixtureC
             groups[k].pages += cells[i].pages * share[k];
             groups[k].hits += cells[i].pages * share[k] * cells[i].hits;
             groups[k].waiting += waiting[i] * share[k];
-            groups[k].unwritten += i == 0 ? cells[i].pages * share[k] : 0;
+            if (i == 0) {
+                groups[k].unwritten = cells[i].pages * share[k];
+                h->foretold.expected[UNSEEN] += groups[k].unwritten * first_writes(m->rate[k]);
+            }
         }
     }
     *census = (FerryCensus){.never = (uint64_t)(groups[0].pages + 0.5),
@@ -137,6 +159,26 @@ static void fill_census(FerryHeat *h, const FerryMixture *m, const FerryMixtureC
     census->known_permille = load > 0 ? (unsigned)(known / load) : 0;
 }
 
+/* Whether the last two censuses foretold something else than came: of the pages that were clean,
+ * as many of each class. */
+static gboolean guest_has_changed(FerryHeat *h, uint64_t now_ns)
+{
+    double since = ferry_heat_seconds(h->counted_ns, now_ns);
+    double expected = 0, came = 0, amiss = 0;
+
+    for (unsigned i = 0; i <= UNSEEN; i++) {
+        double of_class = h->foretold.expected[i] * since, more;
+        more = (double)h->foretold.came[i] - of_class;
+        expected += of_class;
+        came += (double)h->foretold.came[i];
+        amiss += MAX(more, -more);
+    }
+    gboolean wrong = amiss > AMISS * MAX(expected, came) + FEW;
+    h->foretold.wrong = wrong ? h->foretold.wrong + 1 : 0;
+    h->foretold.right_ns = h->foretold.wrong == 1 ? h->counted_ns : h->foretold.right_ns;
+    return h->foretold.wrong >= 2 && now_ns - h->watched_ns >= 4 * FRESH_MAX_NS;
+}
+
 /* How old a count may be: it must cost little of the time, and early on things change fast. */
 static uint64_t fresh_ns(const FerryHeat *h)
 {
@@ -145,22 +187,30 @@ static uint64_t fresh_ns(const FerryHeat *h)
     return CLAMP(watched / 4, FRESH_MIN_NS, FRESH_MAX_NS);
 }
 
-void ferry_heat_census(FerryHeat *h, uint64_t now_ns, FerryCensus *out_census)
+static void take_census(FerryHeat *h, uint64_t now_ns)
 {
     Cell cells[HITS_MAX + 1][CODES] = {0};
     FerryMixtureCell seen[(HITS_MAX + 1) * CODES + 1];
     double waiting[(HITS_MAX + 1) * CODES + 1];
-    FerryMixture mixture;
+    double scale = count(h, now_ns, cells);
+    unsigned n = gather(h, cells, scale, now_ns, seen, waiting);
+    FerryMixture mixture = ferry_mixture_fit(seen, n);
 
+    ferry_heat_learn_groups(h, &mixture);
+    fill_census(h, &mixture, seen, waiting, n);
+    h->counted_ns = now_ns;
+    h->censuses++;
+}
+
+void ferry_heat_census(FerryHeat *h, uint64_t now_ns, FerryCensus *out_census)
+{
     ferry_heat_advance(h, now_ns);
     if (h->censuses == 0 || now_ns - h->counted_ns >= fresh_ns(h)) {
-        double scale = count(h, now_ns, cells);
-        unsigned n = gather(h, cells, scale, now_ns, seen, waiting);
-        mixture = ferry_mixture_fit(seen, n);
-        ferry_heat_learn_groups(h, &mixture);
-        fill_census(h, &mixture, seen, waiting, n);
-        h->counted_ns = now_ns;
-        h->censuses++;
+        if (guest_has_changed(h, now_ns)) {
+            ferry_heat_forget(h, h->foretold.right_ns);
+            h->foretold.wrong = 0;
+        }
+        take_census(h, now_ns);
     }
     *out_census = h->census;
 }

@@ -7,17 +7,27 @@
 #define UNTOUCHED 0u /* never found written: exposed since watching began */
 #define WAITING 1u   /* found written and not sent since: nothing more can be learnt */
 #define FIRST_TICK 2u
-#define CODES 128u /* of seconds of exposure */
-#define HITS_MAX 7u
+#define CODES 256u /* of seconds of exposure */
+#define HITS_MAX 15u
 #define STRIPE 64u
 #define CHUNK_PAGES 4096u
 
 typedef struct {
-    unsigned since : 16; /* a tick, or one of the above */
+    unsigned since : 14; /* a tick, or one of the above */
     unsigned heat : 6;   /* the class */
-    unsigned hits : 3;
-    unsigned exposure : 7; /* until the last hit, or what was added up since */
+    unsigned hits : 4;
+    unsigned exposure : 8; /* until the last hit, or what was added up since: a code */
 } Page;
+
+/* What the last census expects of pages that were clean then, a second, by their class; of those
+ * never found written in the last place. And what came. */
+#define UNSEEN FERRY_HEAT_CLASSES
+typedef struct {
+    double expected[FERRY_HEAT_CLASSES + 1];
+    uint64_t came[FERRY_HEAT_CLASSES + 1];
+    unsigned wrong;    /* censuses in a row that were */
+    uint64_t right_ns; /* the one before those */
+} FerryForetold;
 
 struct FerryHeat {
     unsigned n_blocks;
@@ -28,6 +38,7 @@ struct FerryHeat {
     uint64_t watched_ns, last_ns, folded_ns, counted_ns;
     uint64_t censuses;
     FerryCensus census;
+    FerryForetold foretold;
     double seconds[CODES];
     /* What the last census says of a page with so many hits in so much time: how likely one is, and
      * that times its expected rate. */
@@ -48,7 +59,11 @@ static inline double ferry_heat_seconds(uint64_t from_ns, uint64_t to_ns)
 /* Time has come to @now_ns. */
 void ferry_heat_advance(FerryHeat *heat, uint64_t now_ns);
 Evidence ferry_heat_evidence(const FerryHeat *heat, Page page, uint64_t now_ns);
-unsigned ferry_heat_encode(double seconds);
+/* @dither, any number, decides how it is rounded: right in the mean. */
+unsigned ferry_heat_encode(const FerryHeat *heat, double seconds, uint64_t dither);
+/* The guest does something else since @since_ns: what was learnt before counts no more, but for hot
+ * pages that wait, of which nothing else is known. */
+void ferry_heat_forget(FerryHeat *heat, uint64_t since_ns);
 unsigned ferry_heat_class_of(double rate);
 /* The class of a page that was found written, in a stripe with that many writes of one page per
  * second. */

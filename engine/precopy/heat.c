@@ -2,18 +2,18 @@
 #include <string.h>
 #include "engine/precopy/exponential.h"
 
-/* When a page's exposure began is kept in ticks of 2^21 ns (2.1 ms), modulo 65534 (137 s). Well
+/* When a page's exposure began is kept in ticks of 2^21 ns (2.1 ms), modulo 16382 (34 s). Well
  * before they come round again all exposures are added up and begin anew. */
 #define TICK_SHIFT 21
-#define TICKS 65534u
-#define FOLD_NS (UINT64_C(1) << 35)
-/* Seconds of exposure are kept in fifths of octaves from 2^-10 s on, up to 12 hours. */
-#define CODES_PER_OCTAVE 5
+#define TICKS 16382u
+#define FOLD_NS (UINT64_C(1) << 33)
+/* Seconds of exposure are kept in tenths of octaves from 2^-10 s on, up to 12 hours. */
+#define CODES_PER_OCTAVE 10
 #define LEAST_OCTAVE (-10)
-/* A clean page that is so much older than its writes foretold was another one when it was written;
- * a page written so much sooner is another one now. */
-#define LATE 8.0
-#define EARLY 32.0
+/* A clean page that is so much older than several writes foretold was another one when it was
+ * written: chance does that 4 times in 1000 and less. */
+#define LATE 16.0
+#define LATE_HITS 3u
 #define DOUBT 0.05 /* of the mixture */
 
 static uint64_t n_chunks(const FerryHeat *h, unsigned block)
@@ -23,16 +23,22 @@ static uint64_t n_chunks(const FerryHeat *h, unsigned block)
 
 static double log2_of(double x) { return ferry_log(x) * 1.44269504088896341; }
 
-unsigned ferry_heat_encode(double seconds)
+unsigned ferry_heat_encode(const FerryHeat *h, double seconds, uint64_t dither)
 {
     uint64_t bits;
     memcpy(&bits, &seconds, sizeof bits);
     int octave = (int)(bits >> 52) - 1023;
     double m = 1 + (double)(bits << 12 >> 12) / (double)(UINT64_C(1) << 52);
-    /* log2 of 1..2 to within a hundredth */
-    double code = CODES_PER_OCTAVE * (octave - LEAST_OCTAVE + (2 - m / 3) * m - 5.0 / 3);
+    /* log2 of 1..2 to within a hundredth: right, or one off */
+    double guess = CODES_PER_OCTAVE * (octave - LEAST_OCTAVE + (2 - m / 3) * m - 5.0 / 3);
+    unsigned code = (unsigned)CLAMP(guess, 0, CODES - 2);
 
-    return code <= 0 ? 0 : MIN((unsigned)(code + 0.5), CODES - 1);
+    code -= code > 0 && h->seconds[code] > seconds;
+    code += code < CODES - 2 && h->seconds[code + 1] <= seconds;
+    double part = (seconds - h->seconds[code]) / (h->seconds[code + 1] - h->seconds[code]);
+    dither *= UINT64_C(0x9e3779b97f4a7c15);
+    dither = (dither ^ (dither >> 32)) * UINT64_C(0xd6e8feb86659fd93);
+    return code + (part > (double)(dither >> 40) / (double)(1u << 24));
 }
 
 unsigned ferry_heat_class_of(double rate)
@@ -119,11 +125,16 @@ static double age_of(Page page, uint64_t now_ns)
     return ferry_heat_seconds(begin_ns, now_ns);
 }
 
+static gboolean is_late(unsigned hits, double seconds, double age)
+{
+    return hits >= LATE_HITS && age * hits > LATE * seconds;
+}
+
 static Evidence evidence(const FerryHeat *h, Page page, double age)
 {
     double seconds = h->seconds[page.exposure];
 
-    if (age * page.hits > LATE * seconds) {
+    if (is_late(page.hits, seconds, age)) {
         return (Evidence){1, age};
     }
     return (Evidence){page.hits, seconds + age};
@@ -138,34 +149,62 @@ Evidence ferry_heat_evidence(const FerryHeat *h, Page page, uint64_t now_ns)
                                  : evidence(h, page, age_of(page, now_ns));
 }
 
-static void fold_page(const FerryHeat *h, Page *page, uint64_t now_ns)
+static void fold_page(const FerryHeat *h, Page *page, uint64_t dither, uint64_t now_ns)
 {
     if (page->since >= FIRST_TICK) {
         Evidence e =
             evidence(h, *page, age_of(*page, h->last_ns) + ferry_heat_seconds(h->last_ns, now_ns));
         page->hits = e.hits & HITS_MAX;
-        page->exposure = ferry_heat_encode(e.seconds) & (CODES - 1);
-        page->since = tick_of(now_ns) & 0xffff;
+        page->exposure = ferry_heat_encode(h, e.seconds, dither) & (CODES - 1);
+        page->since = tick_of(now_ns) & 0x3fff;
     }
 }
 
-/* Time has come to @now_ns. All exposures are added up before ticks come round: also when that is
- * long ago, by what they were at the moment before. */
+static void forget_page(const FerryHeat *h, Page *page, uint64_t dither, uint64_t now_ns)
+{
+    if (page->since >= FIRST_TICK) {
+        page->hits = 0;
+        page->exposure = 0;
+        page->since = tick_of(now_ns) & 0x3fff;
+    } else if (page->since == WAITING) {
+        /* One that seemed cold may well have been found because of the change. */
+        double interval = h->seconds[page->exposure] / MAX(page->hits, 1);
+        gboolean known = page->hits > 0 && interval < ferry_heat_seconds(now_ns, h->last_ns);
+        page->hits = known;
+        page->exposure = known ? ferry_heat_encode(h, interval, dither) & (CODES - 1) : 0;
+    }
+}
+
+static void each_touched(FerryHeat *h, uint64_t now_ns,
+                         void (*change)(const FerryHeat *h, Page *page, uint64_t dither,
+                                        uint64_t now_ns))
+{
+    for (unsigned b = 0; b < h->n_blocks; b++) {
+        for (uint64_t i = 0; i < h->block_pages[b]; i++) {
+            if (i % CHUNK_PAGES == 0 && !h->touched[b][i / CHUNK_PAGES]) {
+                i += CHUNK_PAGES - 1;
+                continue;
+            }
+            change(h, &h->pages[b][i], i ^ now_ns, now_ns);
+        }
+    }
+    h->folded_ns = now_ns;
+}
+
+/* All exposures are added up before ticks come round: also when that is long ago, by what they were
+ * at the moment before. */
 void ferry_heat_advance(FerryHeat *h, uint64_t now_ns)
 {
     if (now_ns > h->folded_ns && now_ns - h->folded_ns > FOLD_NS) {
-        for (unsigned b = 0; b < h->n_blocks; b++) {
-            for (uint64_t i = 0; i < h->block_pages[b]; i++) {
-                if (i % CHUNK_PAGES == 0 && !h->touched[b][i / CHUNK_PAGES]) {
-                    i += CHUNK_PAGES - 1;
-                    continue;
-                }
-                fold_page(h, &h->pages[b][i], now_ns);
-            }
-        }
-        h->folded_ns = now_ns;
+        each_touched(h, now_ns, fold_page);
     }
     h->last_ns = MAX(h->last_ns, now_ns);
+}
+
+void ferry_heat_forget(FerryHeat *h, uint64_t now_ns)
+{
+    each_touched(h, now_ns, forget_page);
+    h->watched_ns = now_ns;
 }
 
 void ferry_heat_watch(FerryHeat *h, uint64_t now_ns)
@@ -177,7 +216,7 @@ void ferry_heat_watch(FerryHeat *h, uint64_t now_ns)
 
 void ferry_heat_sent(FerryHeat *h, unsigned block, uint64_t first, uint64_t n, uint64_t now_ns)
 {
-    unsigned tick = tick_of(now_ns) & 0xffff;
+    unsigned tick = tick_of(now_ns) & 0x3fff;
 
     ferry_heat_advance(h, now_ns);
     for (uint64_t i = first; i < first + n; i++) {
@@ -193,20 +232,19 @@ void ferry_heat_sent(FerryHeat *h, unsigned block, uint64_t first, uint64_t n, u
     }
 }
 
-static void learn(FerryHeat *h, Page *page, uint64_t before_ns, uint64_t now_ns)
+static void learn(FerryHeat *h, Page *page, uint64_t dither, uint64_t before_ns, uint64_t now_ns)
 {
     double age = page->since == UNTOUCHED ? ferry_heat_seconds(h->watched_ns, now_ns)
                                           : age_of(*page, now_ns);
+    h->foretold.came[page->hits ? page->heat : UNSEEN] +=
+        age >= ferry_heat_seconds(h->counted_ns, now_ns);
     double known = MIN(age, ferry_heat_seconds(before_ns, now_ns)); /* it was clean before that */
     double interval = age - known / 2, seconds = h->seconds[page->exposure];
     unsigned hits = page->hits;
 
-    if (hits == 0 || interval * hits > LATE * seconds) {
+    if (hits == 0 || is_late(hits, seconds, interval)) {
         hits = 0;
         seconds = 0;
-    } else if (interval * hits * EARLY < seconds) {
-        seconds /= 2 * hits;
-        hits = 1;
     }
     seconds += interval;
     if (++hits > HITS_MAX) {
@@ -214,7 +252,7 @@ static void learn(FerryHeat *h, Page *page, uint64_t before_ns, uint64_t now_ns)
         seconds /= 2;
     }
     page->hits = hits & HITS_MAX;
-    page->exposure = ferry_heat_encode(seconds) & (CODES - 1);
+    page->exposure = ferry_heat_encode(h, seconds, dither) & (CODES - 1);
     page->since = WAITING;
 }
 
@@ -255,7 +293,7 @@ void ferry_heat_written(FerryHeat *h, unsigned block, uint64_t first, uint64_t m
         unsigned bit = (unsigned)__builtin_ctzll(left);
         Page *page = &h->pages[block][first + bit];
         if (page->since != WAITING) {
-            learn(h, page, before_ns, now_ns);
+            learn(h, page, (first + bit) ^ now_ns, before_ns, now_ns);
             learnt |= UINT64_C(1) << bit;
         }
     }

@@ -6,25 +6,25 @@
 #define RATE_MAX 1e5
 #define SHARE_MIN 1e-12
 #define LIKELIHOOD_MIN 1e-280
-/* A new group must explain so much: chance alone gives about 2, and what is seen is coarse: some
- * part of a nat for each thousand hits is only rounding. */
+/* A new group must explain so many nats more: chance alone gives about 2. Sums of exposure are
+ * rounded each time one is added, which makes pages seem less alike than they are. */
 #define GAIN_MIN 4.0
-#define GAIN_PER_HIT 2e-5
+#define GAIN_PER_SUM 2e-3
 #define CYCLES 12u
 #define STRIDE_MAX 64.0
 
 typedef struct {
     const FerryMixtureCell *cells;
     unsigned n;
-    double pages, hits;
+    double pages, hits, sums; /* of exposures, rounded */
 } Seen;
 
 static double power(double base, unsigned exponent)
 {
     double product = 1;
 
-    for (; exponent > 0; exponent--) {
-        product *= base;
+    for (; exponent > 0; exponent /= 2, base *= base) {
+        product *= exponent % 2 ? base : 1;
     }
     return product;
 }
@@ -73,8 +73,12 @@ static double improve(const Seen *seen, FerryMixture *m)
             seconds[k] += mine * c->seconds;
         }
     }
+    double all = 0;
     for (unsigned k = 0; k < m->n; k++) {
-        m->share[k] = MAX(pages[k] / seen->pages, SHARE_MIN);
+        all += pages[k];
+    }
+    for (unsigned k = 0; k < m->n; k++) {
+        m->share[k] = MAX(pages[k] / all, SHARE_MIN);
         if (k > 0 && seconds[k] > 0) {
             m->rate[k] = CLAMP(hits[k] / seconds[k], RATE_MIN, RATE_MAX);
         }
@@ -225,6 +229,7 @@ FerryMixture ferry_mixture_fit(const FerryMixtureCell *cells, unsigned n_cells)
     for (unsigned i = 0; i < n_cells; i++) {
         seen.pages += cells[i].pages;
         seen.hits += cells[i].pages * cells[i].hits;
+        seen.sums += cells[i].hits > 1 ? cells[i].pages * (cells[i].hits - 1) : 0;
     }
     if (seen.hits <= 0) {
         return m;
@@ -234,7 +239,7 @@ FerryMixture ferry_mixture_fit(const FerryMixtureCell *cells, unsigned n_cells)
         FerryMixture more = m;
         add_group(&more, best_place(&seen, &m), 0.02);
         double gained = converge(&seen, &more, CYCLES) - reached;
-        if (gained < GAIN_MIN + GAIN_PER_HIT * seen.hits) {
+        if (gained < GAIN_MIN + GAIN_PER_SUM * seen.sums) {
             break;
         }
         reached += gained;
