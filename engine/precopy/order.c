@@ -1,22 +1,27 @@
 #include "engine/precopy/order.h"
 #include <string.h>
 
-/* Cold pages are found chunk by chunk: a word per chunk says which classes of heat its pending
- * pages have. It is a hint: heat changes behind our back, and only a look at the chunk's pages
+/* Pages by rank: never found written, in a stripe of 64 of which no pending page was found written;
+ * the same in any other stripe, so likely to be written yet; and from then on by class of heat.
+ *
+ * Cold pages are found chunk by chunk: a word per chunk says which ranks its pending pages have. It
+ * is a hint: heat changes behind our back, and only a look at the chunk's pages
  * tells. But a chunk with pending pages has a bit, so all of them are looked at in the end. */
 #define CHUNK_PAGES 512u
 #define CHUNK_WORDS (CHUNK_PAGES / 64)
 #define COLDEST_ONLY UINT64_C(1)
+#define RANK_OF_CLASS 1u /* class 1 has rank 2 */
+#define N_RANKS (FERRY_HEAT_CLASSES + RANK_OF_CLASS)
 
 struct FerryPending {
     unsigned n_blocks;
     uint64_t count;
     FerryBitmap *pages;
     FerryBitmap *found;    /* pending ones that were found written since they were last exposed */
-    uint64_t **classes;    /* per block and chunk, a bit per class */
+    uint64_t **ranks;      /* per block and chunk, a bit per rank */
     unsigned cursor_block; /* where the round stands */
     uint64_t cursor_page, cursor_chunk;
-    /* COLD_FIRST: pages up to this class are being handed out; of the chunk at the cursor these are
+    /* COLD_FIRST: pages up to this rank are being handed out; of the chunk at the cursor these are
      * left. */
     unsigned warmest;
     gboolean is_chosen;
@@ -35,24 +40,24 @@ FerryPending *ferry_pending_new(const uint64_t *block_pages, unsigned n_blocks)
     p->n_blocks = n_blocks;
     p->pages = g_new0(FerryBitmap, n_blocks);
     p->found = g_new0(FerryBitmap, n_blocks);
-    p->classes = g_new0(uint64_t *, n_blocks);
+    p->ranks = g_new0(uint64_t *, n_blocks);
     for (unsigned i = 0; i < n_blocks; i++) {
         ferry_bitmap_init(&p->pages[i], block_pages[i]);
         ferry_bitmap_init(&p->found[i], block_pages[i]);
-        p->classes[i] = g_new0(uint64_t, n_chunks(p, i));
+        p->ranks[i] = g_new0(uint64_t, n_chunks(p, i));
     }
     return p;
 }
 
-static uint64_t classes_of(const FerryHeat *heat, unsigned block, uint64_t first, uint64_t mask)
+static uint64_t ranks_of(const FerryHeat *heat, unsigned block, uint64_t first, uint64_t mask)
 {
-    uint64_t classes = 0;
+    uint64_t ranks = 0;
 
     for (; mask != 0; mask &= mask - 1) {
         uint64_t page = first + (unsigned)__builtin_ctzll(mask);
-        classes |= UINT64_C(1) << ferry_heat_class(heat, block, page);
+        ranks |= UINT64_C(1) << (ferry_heat_class(heat, block, page) + RANK_OF_CLASS);
     }
-    return classes;
+    return ranks;
 }
 
 uint64_t ferry_pending_merge(FerryPending *p, unsigned block, FerryBitmap *found, FerryHeat *heat,
@@ -64,16 +69,16 @@ uint64_t ferry_pending_merge(FerryPending *p, unsigned block, FerryBitmap *found
     p->is_chosen = FALSE;
     for (uint64_t i = 0; i < ferry_bitmap_n_words(found); i++) {
         uint64_t mask = found->words[i], fresh = mask & ~pages[i], news = mask & ~known[i];
-        uint64_t classes = fresh ? COLDEST_ONLY : 0;
+        uint64_t ranks = fresh ? COLDEST_ONLY : 0;
         if (mask == 0) {
             continue;
         }
         if (heat && news) {
             ferry_heat_written(heat, block, i * 64, news, before_ns, now_ns);
             known[i] |= news;
-            classes = classes_of(heat, block, i * 64, news);
+            ranks = ranks_of(heat, block, i * 64, news);
         }
-        p->classes[block][i / CHUNK_WORDS] |= classes;
+        p->ranks[block][i / CHUNK_WORDS] |= ranks;
         pages[i] |= mask;
         fresh_pages += (unsigned)__builtin_popcountll(fresh);
         found->words[i] = 0;
@@ -141,28 +146,50 @@ static gboolean next_in_order(FerryPending *p, gboolean wrap, uint64_t max, Ferr
     return FALSE;
 }
 
-/* Chooses the pending pages up to the warmest class of the chunk at the cursor. Its word of classes
+/* Those of a stripe's pending pages, @left, that have at most the warmest rank. The ranks of all of
+ * them are added, those chosen at the warmest. */
+static uint64_t choose_of_stripe(const FerryPending *p, const FerryHeat *heat, uint64_t first,
+                                 uint64_t left, uint64_t *ranks)
+{
+    uint64_t unwritten = 0, chosen = 0, warmer = 0;
+
+    for (uint64_t todo = left; todo != 0; todo &= todo - 1) {
+        uint64_t bit = todo & -todo;
+        unsigned class =
+            ferry_heat_class(heat, p->cursor_block, first + (unsigned)__builtin_ctzll(todo));
+        unsigned rank = class + RANK_OF_CLASS;
+        if (class == 0) {
+            unwritten |= bit;
+        } else if (rank <= p->warmest) {
+            chosen |= bit;
+        } else {
+            warmer |= UINT64_C(1) << rank;
+        }
+    }
+    if (unwritten != 0) {
+        unsigned rank = unwritten == left ? 0 : RANK_OF_CLASS;
+        chosen |= rank <= p->warmest ? unwritten : 0;
+        warmer |= rank <= p->warmest ? 0 : UINT64_C(1) << rank;
+    }
+    *ranks |= warmer | (chosen ? UINT64_C(1) << p->warmest : 0);
+    return chosen;
+}
+
+/* Chooses the pending pages up to the warmest rank of the chunk at the cursor. Its word of ranks
  * becomes exact; one bit stands for those chosen, which stay behind if the round ends now. */
 static void choose(FerryPending *p, const FerryHeat *heat)
 {
     const FerryBitmap *pages = &p->pages[p->cursor_block];
-    uint64_t first_word = p->cursor_chunk * CHUNK_WORDS, classes = 0;
+    uint64_t first_word = p->cursor_chunk * CHUNK_WORDS, ranks = 0;
     uint64_t n_words = MIN(CHUNK_WORDS, ferry_bitmap_n_words(pages) - first_word);
 
     memset(p->chosen, 0, sizeof p->chosen);
     for (uint64_t i = 0; i < n_words; i++) {
-        for (uint64_t left = pages->words[first_word + i]; left != 0; left &= left - 1) {
-            uint64_t page = (first_word + i) * 64 + (unsigned)__builtin_ctzll(left);
-            unsigned class = ferry_heat_class(heat, p->cursor_block, page);
-            if (class <= p->warmest) {
-                p->chosen[i] |= left & -left;
-                class = p->warmest;
-            }
-            classes |= UINT64_C(1) << class;
-        }
+        p->chosen[i] =
+            choose_of_stripe(p, heat, (first_word + i) * 64, pages->words[first_word + i], &ranks);
     }
-    p->classes[p->cursor_block][p->cursor_chunk] = classes;
-    p->is_chosen = (classes >> p->warmest & 1) != 0;
+    p->ranks[p->cursor_block][p->cursor_chunk] = ranks;
+    p->is_chosen = (ranks >> p->warmest & 1) != 0;
     p->cursor_page = p->cursor_chunk * CHUNK_PAGES;
 }
 
@@ -174,7 +201,7 @@ static gboolean next_chosen(FerryPending *p, uint64_t max, FerryRun *out_run)
     FerryRun run = {.block = p->cursor_block};
 
     if (!ferry_bitmap_next_run(&chosen, p->cursor_page - base, max, &run.first, &run.n)) {
-        p->classes[p->cursor_block][p->cursor_chunk] &= ~(UINT64_C(1) << p->warmest);
+        p->ranks[p->cursor_block][p->cursor_chunk] &= ~(UINT64_C(1) << p->warmest);
         p->is_chosen = FALSE;
         p->cursor_chunk++;
         return FALSE;
@@ -185,7 +212,7 @@ static gboolean next_chosen(FerryPending *p, uint64_t max, FerryRun *out_run)
     return TRUE;
 }
 
-/* Pages up to the warmest class, once over all memory. */
+/* Pages up to the warmest rank, once over all memory. */
 static gboolean next_of_warmest(FerryPending *p, const FerryHeat *heat, uint64_t max,
                                 FerryRun *out_run)
 {
@@ -197,8 +224,8 @@ static gboolean next_of_warmest(FerryPending *p, const FerryHeat *heat, uint64_t
             if (p->is_chosen && next_chosen(p, max, out_run)) {
                 return TRUE;
             }
-            const uint64_t *classes = p->classes[p->cursor_block];
-            while (p->cursor_chunk < n && !(classes[p->cursor_chunk] & wanted)) {
+            const uint64_t *ranks = p->ranks[p->cursor_block];
+            while (p->cursor_chunk < n && !(ranks[p->cursor_chunk] & wanted)) {
                 p->cursor_chunk++;
             }
             if (p->cursor_chunk < n) {
@@ -210,17 +237,17 @@ static gboolean next_of_warmest(FerryPending *p, const FerryHeat *heat, uint64_t
     return FALSE;
 }
 
-/* The coldest class that any chunk still has; FERRY_HEAT_CLASSES: none. */
+/* The coldest rank that any chunk still has; N_RANKS: none. */
 static unsigned coldest_left(const FerryPending *p)
 {
     uint64_t any = 0;
 
     for (unsigned i = 0; i < p->n_blocks; i++) {
         for (uint64_t chunk = 0; chunk < n_chunks(p, i); chunk++) {
-            any |= p->classes[i][chunk];
+            any |= p->ranks[i][chunk];
         }
     }
-    return any ? (unsigned)__builtin_ctzll(any) : FERRY_HEAT_CLASSES;
+    return any ? (unsigned)__builtin_ctzll(any) : N_RANKS;
 }
 
 static void begin_cold_pass(FerryPending *p, unsigned warmest)
@@ -239,8 +266,9 @@ static gboolean next_coldest(FerryPending *p, const FerryHeat *heat, uint64_t ma
             return TRUE;
         }
         unsigned coldest = coldest_left(p);
-        g_assert(coldest < FERRY_HEAT_CLASSES); /* a pending page's chunk has a bit */
-        begin_cold_pass(p, coldest | 1);        /* an octave at once: less is noise */
+        g_assert(coldest < N_RANKS); /* a pending page's chunk has a bit */
+        /* Of classes an octave at once: less is noise. */
+        begin_cold_pass(p, coldest > RANK_OF_CLASS ? coldest | 1 : coldest);
     }
     return FALSE;
 }
@@ -267,10 +295,10 @@ void ferry_pending_free(FerryPending *p)
     for (unsigned i = 0; i < p->n_blocks; i++) {
         ferry_bitmap_clear(&p->pages[i]);
         ferry_bitmap_clear(&p->found[i]);
-        g_free(p->classes[i]);
+        g_free(p->ranks[i]);
     }
     g_free(p->pages);
     g_free(p->found);
-    g_free(p->classes);
+    g_free(p->ranks);
     g_free(p);
 }

@@ -1,65 +1,184 @@
 /* Honest switchover: pause the guest when the downtime that follows, every part of it measured,
- * fits the budget. The rate is the one nothing caps, because the last round is sent uncapped. */
-#include "engine/precopy/policy.h"
+ * fits the budget, with a margin. The rate is the one nothing caps, because the last round is sent
+ * uncapped. Pages go out cold ones first, so hot ones are left for the last copy; syncs are as
+ * frequent as they are cheap. docs/convergence.md has the reasons. */
 #include "engine/precopy/estimate.h"
+#include "engine/precopy/stall.h"
+
+#define MS 1000000ull
 
 /* Rounds are useless while the parts that are no pages exceed the budget, or when nothing is dirty:
  * syncing all the time would only slow the guest. The user may raise the budget meanwhile. */
-#define REST_HOPELESS_NS 50000000u
-#define REST_IDLE_NS 5000000u
+#define REST_HOPELESS_NS (50 * MS)
+#define REST_IDLE_NS (5 * MS)
+
+/* Syncs: the first ones soon, to learn; then often enough to switch over in time; and never so
+ * often that they take more than a twentieth of the time. */
+#define FIRST_SYNC_NS (10 * MS)
+#define SYNC_MIN_NS (10 * MS)
+#define SYNC_MAX_NS (100 * MS)
+#define SYNCS_PER_LIMIT 8
+#define SYNC_SHARE 20
+#define EARLY_SYNC_NS (5 * MS) /* when the end seems near */
+
+/* A margin that is never met loses its weight in so long: the guest shall move all the same. */
+#define PATIENCE_NS (10000 * MS)
 
 typedef struct {
-    unsigned hits; /* rounds in which the guest outran the link, since the last throttle step */
-} Throttle;
+    FerryStall stall;
+    FerryRound last; /* what the last sync said; its forecast is not kept */
+    unsigned syncs;
+    uint64_t nearly_ns;    /* since when only the margin stands in the way; 0: it does not */
+    double dirtied_per_ns; /* bytes that were clean, lately */
+} Ferry;
 
-static uint64_t predict(const FerryRound *r)
+/* The downtime if @dirty_bytes were left at the pause, @unsent_bytes of them never sent so far. */
+static uint64_t downtime(const FerryRound *r, uint64_t dirty_bytes, uint64_t unsent_bytes,
+                         uint64_t unsent_permille, uint64_t rate_permille)
 {
-    uint64_t wire = ferry_scale(r->dirty_bytes, r->wire_permille, 1000) + r->queued_bytes;
+    uint64_t again = dirty_bytes - MIN(unsent_bytes, dirty_bytes);
+    uint64_t wire = ferry_scale(again, r->wire_permille, 1000) +
+                    ferry_scale(MIN(unsent_bytes, dirty_bytes), unsent_permille, 1000) +
+                    r->queued_bytes;
+    uint64_t rate = ferry_scale(r->uncapped_bytes_per_second, rate_permille, 1000);
+
     if (wire == 0) {
         return r->fixed_ns;
     }
-    if (r->uncapped_bytes_per_second == 0) {
+    if (rate == 0) {
         return UINT64_MAX;
     }
-    uint64_t wire_ns = ferry_scale(wire, 1000000000, r->uncapped_bytes_per_second);
+    uint64_t wire_ns = ferry_scale(wire, 1000 * MS, rate);
     return wire_ns < UINT64_MAX - r->fixed_ns ? r->fixed_ns + wire_ns : UINT64_MAX;
 }
 
-/* QEMU's auto-converge: the second round that dirtied more than the trigger's share of what it sent
- * starts or raises the throttle. */
-static unsigned throttle(Throttle *t, const FerryRound *r)
+static uint64_t expected_downtime(const FerryRound *r)
 {
-    if (r->throttle_max == 0 || r->number == 0) {
-        return 0;
+    uint64_t permille = r->unsent_wire_permille ? r->unsent_wire_permille : r->wire_permille;
+
+    return downtime(r, r->dirty_bytes, r->unsent_bytes, permille, 1000);
+}
+
+/* What is exceeded once in 20 times. Pages that were never sent may be anything; those written
+ * while a sync looks, and until the guest stands, come too. */
+static uint64_t cautious_downtime(const Ferry *f, const FerryRound *r, uint64_t dirty_bytes,
+                                  uint64_t unsent_bytes)
+{
+    uint64_t late = (uint64_t)(f->dirtied_per_ns * (double)r->sync_ns);
+    uint64_t permille = MAX(MAX(r->unsent_wire_permille, r->wire_permille), 1000);
+    uint64_t ns = downtime(r, MIN(dirty_bytes + late, MAX(r->ram_bytes, dirty_bytes)), unsent_bytes,
+                           permille, r->rate_permille_p5 ? r->rate_permille_p5 : 1000);
+
+    return ns < UINT64_MAX - r->margin_ns ? ns + r->margin_ns : UINT64_MAX;
+}
+
+static uint64_t shortest_gap(const FerryRound *r) { return (SYNC_SHARE - 1) * r->sync_ns; }
+
+/* From one sync to the next. */
+static uint64_t sync_interval(const Ferry *f)
+{
+    uint64_t limit = f->last.downtime_limit_ns / SYNCS_PER_LIMIT;
+    uint64_t interval = CLAMP(limit, SYNC_MIN_NS, SYNC_MAX_NS);
+
+    if (f->syncs > 0 && f->syncs < 5) {
+        interval = MIN(interval, FIRST_SYNC_NS << (f->syncs - 1));
     }
-    if (r->round_dirtied_bytes > ferry_scale(r->round_sent_bytes, r->throttle_trigger, 100) &&
-        ++t->hits >= 2) {
-        t->hits = 0;
-        return MIN(r->throttle_percent ? r->throttle_percent + r->throttle_increment
-                                       : r->throttle_initial,
-                   r->throttle_max);
+    return MAX(interval, shortest_gap(&f->last));
+}
+
+/* A sync is due, or what is left would fit, as far as is known. */
+static gboolean is_round_over(void *self, const FerryMoment *now, uint64_t pending_bytes)
+{
+    const Ferry *f = self;
+    const FerryRound *r = &f->last;
+    uint64_t ns = now->now_ns - r->moment.now_ns;
+
+    if (f->syncs == 0 || ns >= sync_interval(f)) {
+        return TRUE;
     }
-    return r->throttle_percent;
+    if (ns < MAX(shortest_gap(r), EARLY_SYNC_NS)) {
+        return FALSE;
+    }
+    uint64_t sent = r->dirty_bytes - MIN(pending_bytes, r->dirty_bytes);
+    uint64_t unsent = r->unsent_bytes - MIN(sent, r->unsent_bytes);
+    uint64_t dirtied = (uint64_t)(f->dirtied_per_ns * (double)ns);
+    return r->downtime_limit_ns > 0 &&
+           cautious_downtime(f, r, pending_bytes + MIN(dirtied, r->ram_bytes), unsent) <=
+               r->downtime_limit_ns;
+}
+
+static void learn(Ferry *f, const FerryRound *r)
+{
+    if (r->number > 0 && r->round_ns > 0) {
+        /* As in FerryRate: old rounds fade with the time that passes. */
+        double fresh = (double)r->round_dirtied_bytes / (double)r->round_ns;
+        double keep = 1.0 / (1.0 + (double)r->round_ns / (double)(20 * MS));
+        f->dirtied_per_ns = f->dirtied_per_ns * keep + fresh * (1 - keep);
+    }
+    f->last = *r;
+    f->last.forecast = NULL;
+    f->syncs++;
+}
+
+static gboolean fits(Ferry *f, const FerryRound *r, uint64_t expected_ns)
+{
+    uint64_t limit = r->downtime_limit_ns;
+    uint64_t cautious = cautious_downtime(f, r, r->dirty_bytes, r->unsent_bytes);
+
+    if (r->number == 0 || expected_ns > limit) {
+        f->nearly_ns = 0;
+        /* A budget of 0 asks for nothing left to send. */
+        return r->number > 0 && limit == 0 && r->dirty_bytes == 0;
+    }
+    if (cautious <= limit) {
+        return TRUE;
+    }
+    if (f->nearly_ns == 0) {
+        f->nearly_ns = MAX(r->moment.now_ns, 1);
+    }
+    uint64_t waited = r->moment.now_ns - MIN(f->nearly_ns, r->moment.now_ns);
+    waited = MIN(waited, PATIENCE_NS);
+    return ferry_scale(cautious - expected_ns, PATIENCE_NS - waited, PATIENCE_NS) <=
+           limit - expected_ns;
+}
+
+/* Before the next sync, when there is not enough to send until it is due. */
+static uint64_t rest(const FerryRound *r)
+{
+    uint64_t rate =
+        r->capped_bytes_per_second ? r->capped_bytes_per_second : r->uncapped_bytes_per_second;
+    uint64_t sending_ns = rate ? ferry_scale(r->dirty_bytes, 1000 * MS, rate) : UINT64_MAX;
+    uint64_t wanted = shortest_gap(r);
+
+    if (r->number > 0 && r->fixed_ns > r->downtime_limit_ns && r->downtime_limit_ns > 0) {
+        wanted = MAX(wanted, REST_HOPELESS_NS);
+    } else if (r->dirty_bytes == 0) {
+        return MAX(wanted, REST_IDLE_NS);
+    }
+    return wanted - MIN(wanted, sending_ns);
 }
 
 static FerryDecision decide(void *self, const FerryRound *r)
 {
-    FerryDecision d = {.verdict = FERRY_VERDICT_ANOTHER_ROUND, .predicted_downtime_ns = predict(r)};
-    /* The first sync comes before anything is sent. A budget of 0 asks for nothing left to send. */
-    if (r->number > 0 && (d.predicted_downtime_ns <= r->downtime_limit_ns ||
-                          (r->downtime_limit_ns == 0 && r->dirty_bytes == 0))) {
+    Ferry *f = self;
+    FerryDecision d = {.verdict = FERRY_VERDICT_ANOTHER_ROUND,
+                       .predicted_downtime_ns = expected_downtime(r),
+                       .throttle_percent = r->throttle_percent};
+
+    learn(f, r);
+    if (fits(f, r, d.predicted_downtime_ns)) {
         d.verdict = FERRY_VERDICT_SWITCH_OVER;
-        d.throttle_percent = r->throttle_percent;
         return d;
     }
-    d.throttle_percent = throttle(self, r);
-    if (r->number > 0 && r->fixed_ns > r->downtime_limit_ns && r->downtime_limit_ns > 0) {
-        d.rest_ns = REST_HOPELESS_NS;
-    } else if (r->dirty_bytes == 0) {
-        d.rest_ns = REST_IDLE_NS;
-    }
+    d.verdict = ferry_stall_verdict(&f->stall, r, d.predicted_downtime_ns);
+    d.throttle_percent = ferry_stall_throttle(&f->stall, r);
+    d.rest_ns = d.verdict == FERRY_VERDICT_ANOTHER_ROUND ? rest(r) : 0;
     return d;
 }
 
-const FerryPolicyOps ferry_policy_ferry = {
-    .name = "ferry", .state_size = sizeof(Throttle), .order = FERRY_ORDER_PASS, .decide = decide};
+const FerryPolicyOps ferry_policy_ferry = {.name = "ferry",
+                                           .state_size = sizeof(Ferry),
+                                           .order = FERRY_ORDER_COLD_FIRST,
+                                           .watches = TRUE,
+                                           .is_round_over = is_round_over,
+                                           .decide = decide};

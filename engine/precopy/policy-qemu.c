@@ -21,7 +21,8 @@ typedef struct {
     uint64_t threshold_bytes;
     uint64_t expected_ns;
     uint64_t period_dirtied_bytes, dirty_bytes_per_second;
-    unsigned hits;   /* periods over the trigger; a good one does not take them back */
+    unsigned hits; /* periods over the trigger; a good one does not take them back */
+    gboolean is_rate_known;
     gboolean is_dry; /* nothing was pending at the last look */
     /* As of the last sync. */
     unsigned syncs;
@@ -41,9 +42,11 @@ static void end_window(Qemu *q, const FerryMoment *now)
 {
     uint64_t ns = now->now_ns - q->window.now_ns;
 
-    if (ns < WINDOW_NS) {
+    /* QEMU counts what it has put together too, so its windows are never empty. */
+    if (ns < WINDOW_NS || now->sent_bytes == q->window.sent_bytes) {
         return;
     }
+    q->is_rate_known = TRUE;
     q->window_bytes = now->sent_bytes - q->window.sent_bytes;
     q->bytes_per_second = q->switchover_bytes_per_second
                               ? q->switchover_bytes_per_second
@@ -148,7 +151,7 @@ static FerryDecision decide(void *self, const FerryRound *r)
     d.predicted_downtime_ns = q->expected_ns;
     /* All sent before there was a threshold: what was written meanwhile is not even looked for. */
     if (r->number > 0 && (r->dirty_bytes == 0 || r->dirty_bytes < q->threshold_bytes ||
-                          (q->is_dry && q->threshold_bytes == 0))) {
+                          (q->is_dry && !q->is_rate_known))) {
         d.verdict = FERRY_VERDICT_SWITCH_OVER;
     }
     return d;

@@ -293,18 +293,27 @@ static void the_link_is_measured_while_the_source_rests(void)
     half_clear(&h);
 }
 
+static FerryDecision go_slower(void *self, const FerryRound *round)
+{
+    (void)self;
+    (void)round;
+    return (FerryDecision){.verdict = FERRY_VERDICT_ANOTHER_ROUND, .throttle_percent = 30};
+}
+
 /* Every end takes the throttle off: also one after which the guest runs here again by hand. */
 static void no_end_leaves_a_throttle(void)
 {
     Half h;
     FerryLimits limits = quick();
 
-    limits.downtime_limit_ns = 1;
-    limits.auto_converge = TRUE;
+    static const FerryPolicyOps slower = {.name = "slower", .decide = go_slower};
+
+    limits.policy.ops = &slower;
     begin_source(&h, (FerrySourceOptions){.no_return_path = TRUE}, limits);
     while (counting_guest_throttle(h.guest) == 0) {
         play(&h);
     }
+    limits.policy.ops = &ferry_policy_ferry;
     limits.downtime_limit_ns = 60000 * MS;
     ferry_source_set_limits(h.source, &limits);
     await_end(&h);

@@ -58,7 +58,7 @@ def test_auto_converge_throttles_and_ends_at_full_speed(vm, kvm, io):
     free = Workload(source).rate()
     source.capability("auto-converge")
     source.set(max_bandwidth=32 << 20, downtime_limit=1, cpu_throttle_initial=80,
-               cpu_throttle_increment=10)
+               cpu_throttle_increment=10, x_ferry_policy="qemu")
     source.migrate(destination.listen())
     harness.until(lambda: source.migration().get("cpu-throttle-percentage", 0) >= 80, "a throttle")
     harness.until(lambda: Workload(source).rate() < free * 0.6, "a slower guest")

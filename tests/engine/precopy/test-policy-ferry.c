@@ -5,6 +5,15 @@
 #define MIB (1ull << 20)
 #define MS 1000000ull
 
+typedef union {
+    uint64_t room[128];
+} State;
+
+Test(policy_ferry, has_room_in_these_tests)
+{
+    cr_assert_leq(ferry_policy_ferry.state_size, sizeof(State));
+}
+
 typedef struct {
     char what[48];
     unsigned number;
@@ -32,7 +41,7 @@ ParameterizedTestParameters(policy_ferry, decides)
 }
 ParameterizedTest(Row *row, policy_ferry, decides)
 {
-    uint64_t state[8] = {0};
+    State state = {0};
     FerryRound round = {.number = row->number,
                         .dirty_bytes = row->dirty_mib * MIB,
                         .queued_bytes = row->queued_mib * MIB,
@@ -40,78 +49,179 @@ ParameterizedTest(Row *row, policy_ferry, decides)
                         .wire_permille = row->wire_permille,
                         .fixed_ns = row->fixed_ms * MS,
                         .downtime_limit_ns = row->limit_ms * MS};
-    FerryDecision d = ferry_policy_ferry.decide(state, &round);
+    FerryDecision d = ferry_policy_ferry.decide(&state, &round);
     cr_expect_eq(d.verdict, row->verdict, "%s", row->what);
     cr_expect_eq(d.predicted_downtime_ns,
                  row->predicted_ms < 0 ? UINT64_MAX : (uint64_t)row->predicted_ms * MS, "%s: %lu",
                  row->what, (unsigned long)d.predicted_downtime_ns);
 }
 
-Test(policy_ferry, throttles_at_every_second_round_that_outruns_the_link)
-{
-    uint64_t state[8] = {0};
-    static const unsigned steps[] = {0, 20, 20, 30, 30, 35, 35, 35};
-    FerryRound r = {.number = 1,
-                    .dirty_bytes = 100 * MIB,
-                    .uncapped_bytes_per_second = 1,
-                    .wire_permille = 1000,
-                    .round_sent_bytes = 100,
-                    .round_dirtied_bytes = 51,
-                    .throttle_initial = 20,
-                    .throttle_increment = 10,
-                    .throttle_max = 35,
-                    .throttle_trigger = 50};
-    for (unsigned i = 0; i < G_N_ELEMENTS(steps); i++) {
-        r.throttle_percent = ferry_policy_ferry.decide(state, &r).throttle_percent;
-        cr_expect_eq(r.throttle_percent, steps[i], "round %u: %u %%", i, r.throttle_percent);
-    }
-    r.round_dirtied_bytes = 50; /* at the trigger, not above it */
-    cr_expect_eq(ferry_policy_ferry.decide(state, &r).throttle_percent, 35);
-}
-
-Test(policy_ferry, does_not_throttle_unless_asked_to)
-{
-    uint64_t state[8] = {0};
-    FerryRound r = {.number = 1,
-                    .dirty_bytes = MIB,
-                    .uncapped_bytes_per_second = 1,
-                    .wire_permille = 1000,
-                    .round_sent_bytes = 1,
-                    .round_dirtied_bytes = 100};
-    for (unsigned i = 0; i < 10; i++) {
-        cr_expect_eq(ferry_policy_ferry.decide(state, &r).throttle_percent, 0);
-    }
-}
-
 Test(policy_ferry, rests_when_more_rounds_cannot_help)
 {
-    uint64_t state[8] = {0};
+    State state = {0};
     FerryRound r = {.number = 1,
                     .dirty_bytes = MIB,
+                    .uncapped_bytes_per_second = 1000 * MIB,
+                    .wire_permille = 1000,
+                    .fixed_ns = 100 * MS,
+                    .downtime_limit_ns = 100 * MS};
+    cr_expect_eq(ferry_policy_ferry.decide(&state, &r).rest_ns, 0, "rounds may help");
+    r.fixed_ns++;
+    cr_expect_eq(ferry_policy_ferry.decide(&state, &r).rest_ns, 49 * MS, "the fixed part is long");
+    r.dirty_bytes = 60 * MIB;
+    cr_expect_eq(ferry_policy_ferry.decide(&state, &r).rest_ns, 0, "there is enough to send");
+    r = (FerryRound){0};
+    cr_expect_gt(ferry_policy_ferry.decide(&state, &r).rest_ns, 0, "nothing is dirty");
+}
+
+Test(policy_ferry, rests_when_syncs_cost_more_than_what_they_find)
+{
+    State state = {0};
+    FerryRound r = {.number = 7,
+                    .dirty_bytes = MIB,
+                    .sync_ns = 10 * MS,
+                    .uncapped_bytes_per_second = 100 * MIB,
+                    .wire_permille = 1000};
+    cr_expect_eq(ferry_policy_ferry.decide(&state, &r).rest_ns, 180 * MS);
+}
+
+typedef struct {
+    char what[40];
+    uint64_t dirty_mib, unsent_mib;
+    unsigned unsent_permille, rate_permille_p5;
+    uint64_t margin_ms, limit_ms;
+    FerryVerdict verdict;
+    uint64_t predicted_ms;
+} Caution;
+ParameterizedTestParameters(policy_ferry, is_cautious)
+{
+    static Caution rows[] = {
+        {"all of it sent before",        100, 0,  0,    0,    0,  100, FERRY_VERDICT_SWITCH_OVER,   100},
+        {"never sent: as expected",      100, 50, 1000, 0,    0,  100, FERRY_VERDICT_SWITCH_OVER,   100},
+        {"zeros so far may not stay so", 100, 50, 10,   0,    0,  60,  FERRY_VERDICT_ANOTHER_ROUND, 50 },
+        {"the rate may fall",            100, 0,  0,    900,  0,  110, FERRY_VERDICT_ANOTHER_ROUND, 100},
+        {"and yet fit",                  100, 0,  0,    900,  0,  112, FERRY_VERDICT_SWITCH_OVER,   100},
+        {"fixed parts may be worse",     100, 0,  0,    1000, 11, 110, FERRY_VERDICT_ANOTHER_ROUND, 100},
+        {"and yet fit",                  100, 0,  0,    1000, 10, 110, FERRY_VERDICT_SWITCH_OVER,   100},
+    };
+    return cr_make_param_array(Caution, rows, G_N_ELEMENTS(rows));
+}
+ParameterizedTest(Caution *row, policy_ferry, is_cautious)
+{
+    State state = {0};
+    FerryRound r = {.number = 1,
+                    .dirty_bytes = row->dirty_mib * MIB,
+                    .unsent_bytes = row->unsent_mib * MIB,
+                    .uncapped_bytes_per_second = 1000 * MIB,
+                    .wire_permille = 1000,
+                    .unsent_wire_permille = row->unsent_permille,
+                    .rate_permille_p5 = row->rate_permille_p5,
+                    .margin_ns = row->margin_ms * MS,
+                    .downtime_limit_ns = row->limit_ms * MS};
+    FerryDecision d = ferry_policy_ferry.decide(&state, &r);
+    cr_expect_eq(d.verdict, row->verdict, "%s", row->what);
+    cr_expect_eq(d.predicted_downtime_ns / MS, row->predicted_ms, "%s: %lu", row->what,
+                 (unsigned long)d.predicted_downtime_ns);
+}
+
+Test(policy_ferry, a_margin_that_is_never_met_loses_its_weight)
+{
+    State state = {0};
+    FerryRound r = {
+        .number = 1, .fixed_ns = 60 * MS, .downtime_limit_ns = 100 * MS, .margin_ns = 80 * MS};
+    for (unsigned i = 0; i <= 5; i++) {
+        r.moment.now_ns += 1000 * MS;
+        cr_expect_eq(ferry_policy_ferry.decide(&state, &r).verdict,
+                     i < 5 ? FERRY_VERDICT_ANOTHER_ROUND : FERRY_VERDICT_SWITCH_OVER, "%u", i);
+    }
+}
+
+/* A sync at which nothing fits, then looks at each millisecond: when the round is over. */
+static unsigned round_ms(State *state, FerryRound *r, uint64_t pending_bytes)
+{
+    FerryMoment moment = r->moment;
+
+    ferry_policy_ferry.decide(state, r);
+    for (unsigned ms = 1; ms < 100000; ms++) {
+        moment.now_ns += MS;
+        if (ferry_policy_ferry.is_round_over(state, &moment, pending_bytes)) {
+            r->moment = moment;
+            r->number++;
+            return ms;
+        }
+    }
+    return 0;
+}
+
+typedef struct {
+    char what[40];
+    uint64_t limit_ms, sync_us;
+    unsigned first[5]; /* ms between syncs */
+    unsigned then;
+} Schedule;
+ParameterizedTestParameters(policy_ferry, syncs_by_a_schedule)
+{
+    static Schedule rows[] = {
+        {"an eighth of the limit",  400,   100,   {10, 20, 40, 50, 50},      50 },
+        {"not more than 100 ms",    10000, 100,   {10, 20, 40, 80, 100},     100},
+        {"not less than 10 ms",     40,    100,   {10, 10, 10, 10, 10},      10 },
+        {"no limit at all",         0,     100,   {10, 10, 10, 10, 10},      10 },
+        {"a twentieth of the time", 400,   10000, {190, 190, 190, 190, 190}, 190},
+    };
+    return cr_make_param_array(Schedule, rows, G_N_ELEMENTS(rows));
+}
+ParameterizedTest(Schedule *row, policy_ferry, syncs_by_a_schedule)
+{
+    State state = {0};
+    FerryRound r = {.ram_bytes = 100000 * MIB,
+                    .dirty_bytes = 100000 * MIB,
                     .uncapped_bytes_per_second = MIB,
                     .wire_permille = 1000,
-                    .fixed_ns = 100,
-                    .downtime_limit_ns = 200};
-    cr_expect_eq(ferry_policy_ferry.decide(state, &r).rest_ns, 0, "rounds may help");
-    r.fixed_ns = 201;
-    cr_expect_gt(ferry_policy_ferry.decide(state, &r).rest_ns, 0, "the fixed part is too long");
-    r.dirty_bytes = 0;
-    r.fixed_ns = 1;
-    r.downtime_limit_ns = 0;
-    r.number = 0;
-    cr_expect_gt(ferry_policy_ferry.decide(state, &r).rest_ns, 0, "nothing is dirty");
+                    .sync_ns = row->sync_us * 1000,
+                    .downtime_limit_ns = row->limit_ms * MS};
+    for (unsigned i = 0; i < 10; i++) {
+        cr_expect_eq(round_ms(&state, &r, r.dirty_bytes), i < 5 ? row->first[i] : row->then,
+                     "%s: round %u", row->what, i);
+    }
+}
+
+Test(policy_ferry, syncs_at_once_when_what_is_left_would_fit)
+{
+    State state = {0};
+    FerryRound r = {.ram_bytes = 100000 * MIB,
+                    .dirty_bytes = 1000 * MIB,
+                    .uncapped_bytes_per_second = 1000 * MIB,
+                    .wire_permille = 1000,
+                    .sync_ns = MS / 10,
+                    .downtime_limit_ns = 400 * MS};
+    for (unsigned i = 0; i < 6; i++) {
+        round_ms(&state, &r, r.dirty_bytes);
+    }
+    cr_expect_eq(round_ms(&state, &r, 401 * MIB), 50);
+    cr_expect_eq(round_ms(&state, &r, 400 * MIB), 5);
+    r.sync_ns = MS;
+    cr_expect_eq(round_ms(&state, &r, 398 * MIB), 19, "syncs are dear");
+    /* 1 MiB is written each millisecond: it will be found too. */
+    r.sync_ns = MS / 10;
+    r.round_ns = 1000 * MS;
+    r.round_dirtied_bytes = 1000 * MIB;
+    for (unsigned i = 0; i < 10; i++) {
+        round_ms(&state, &r, r.dirty_bytes);
+    }
+    cr_expect_eq(round_ms(&state, &r, 395 * MIB), 50);
+    cr_expect_eq(round_ms(&state, &r, 390 * MIB), 5);
 }
 
 Test(policy_ferry, what_would_take_for_ever_does_not_fit)
 {
-    uint64_t state[8] = {0};
+    State state = {0};
     FerryRound r = {.number = 1,
                     .dirty_bytes = 64ull << 30,
                     .uncapped_bytes_per_second = 1,
                     .wire_permille = 1000,
                     .fixed_ns = MS,
                     .downtime_limit_ns = 300 * MS};
-    FerryDecision d = ferry_policy_ferry.decide(state, &r);
+    FerryDecision d = ferry_policy_ferry.decide(&state, &r);
     cr_expect_eq(d.verdict, FERRY_VERDICT_ANOTHER_ROUND);
     cr_expect_eq(d.predicted_downtime_ns, UINT64_MAX);
 }
@@ -161,12 +271,12 @@ ParameterizedTest(Wrong *row, policy, refuses)
 
 Test(policy_fixed_rounds, switches_over_at_the_nth_sync_behind_the_first)
 {
-    uint64_t state[8] = {0};
+    State state = {0};
 
-    ferry_policy_fixed_rounds.begin(state, 3);
+    ferry_policy_fixed_rounds.begin(&state, 3);
     for (unsigned i = 0; i < 5; i++) {
         FerryRound r = {.number = i, .dirty_bytes = UINT64_MAX};
-        cr_expect_eq(ferry_policy_fixed_rounds.decide(state, &r).verdict,
+        cr_expect_eq(ferry_policy_fixed_rounds.decide(&state, &r).verdict,
                      i >= 3 ? FERRY_VERDICT_SWITCH_OVER : FERRY_VERDICT_ANOTHER_ROUND, "%u", i);
     }
 }

@@ -103,6 +103,19 @@ Test(policy_qemu, all_sent_within_the_first_window_switches_over)
     cr_expect_eq(sync_at(&w, 10 * MIB, 10 * MIB).verdict, FERRY_VERDICT_SWITCH_OVER);
 }
 
+Test(policy_qemu, a_window_in_which_nothing_leaves_goes_on)
+{
+    World w = world_of(&ferry_policy_qemu);
+
+    sync_at(&w, 1000 * MIB, 0);
+    send(&w, 100, MIB, 1000 * MIB);
+    send(&w, 150, 0, 1000 * MIB); /* zero pages are looked for, and put together */
+    send(&w, 50, 2 * MIB, 1000 * MIB);
+    cr_expect_eq(send(&w, 1, 0, 0), 1);
+    cr_expect_eq(sync_at(&w, 150 * MIB, 0).verdict, FERRY_VERDICT_ANOTHER_ROUND);
+    cr_expect_eq(sync_at(&w, 149 * MIB, 0).verdict, FERRY_VERDICT_SWITCH_OVER);
+}
+
 Test(policy_qemu, switchover_bandwidth_replaces_the_rate)
 {
     World w = world_of(&ferry_policy_qemu);

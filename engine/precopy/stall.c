@@ -1,0 +1,144 @@
+#include "engine/precopy/stall.h"
+#include "engine/precopy/estimate.h"
+
+#define MS 1000000ull
+/* A forecast must stand for so long; for what cannot be taken back longer; and longer still where
+ * the fixed parts of the downtime alone are too long: they are rehearsed each second, and it may
+ * have been a busy moment. */
+#define FIRM_NS (100 * MS)
+#define VERY_FIRM_NS (500 * MS)
+#define FIXED_FIRM_NS (3000 * MS)
+/* Whatever the forecast says: no shorter downtime in sight for so long is a stall. */
+#define STUCK_NS (10000 * MS)
+#define PROGRESS_PERMILLE 970
+/* The best moment to pause is one as good as the best seen, once that is not bettered any more. The
+ * longer that takes the less is asked for. */
+#define SETTLE_NS (300 * MS)
+#define SLACK_PERMILLE 20
+#define SLACK_STEP_NS (20 * MS) /* per further 1/1000 */
+
+#define THROTTLE_PERIOD_NS (1000 * MS)
+#define THROTTLE_MAX 99
+#define THROTTLE_STEP 10 /* where there is no forecast to go by */
+
+static gboolean is_too_long_without_pages(const FerryRound *r)
+{
+    return r->fixed_ns + r->margin_ns > r->downtime_limit_ns;
+}
+
+static uint64_t since(const FerryRound *r, uint64_t ns)
+{
+    return r->moment.now_ns - MIN(ns, r->moment.now_ns);
+}
+
+static gboolean is_stuck(const FerryStall *s, const FerryRound *r)
+{
+    return since(r, s->best_at_ns) >= STUCK_NS;
+}
+
+static gboolean stalls_for(const FerryStall *s, const FerryRound *r, uint64_t ns)
+{
+    ns = is_too_long_without_pages(r) ? MAX(ns, FIXED_FIRM_NS) : ns;
+    return is_stuck(s, r) || (s->stalls_ns && since(r, s->stalls_ns) >= ns);
+}
+
+static unsigned throttle_allowed(const FerryRound *r)
+{
+    return r->throttle_max > 0                      ? MIN(r->throttle_max, THROTTLE_MAX)
+           : r->on_stall == FERRY_ON_STALL_THROTTLE ? THROTTLE_MAX
+                                                    : 0;
+}
+
+/* The throttle that is needed; 0 where the forecast knows of none. */
+static unsigned throttle_needed(const FerryRound *r)
+{
+    return r->forecast ? r->forecast->throttle_percent : 0;
+}
+
+static gboolean can_be_throttled_enough(const FerryRound *r)
+{
+    return throttle_needed(r) > 0 && throttle_needed(r) <= throttle_allowed(r) &&
+           !is_too_long_without_pages(r);
+}
+
+static void note(FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
+{
+    gboolean stalls = r->forecast && r->forecast->outlook == FERRY_OUTLOOK_STALLS;
+    /* While pages were never sent the forecast alone can tell. */
+    gboolean is_better = s->best_at_ns == 0 || r->unsent_bytes > 0 ||
+                         predicted_ns < ferry_scale(s->best_ns, PROGRESS_PERMILLE, 1000);
+
+    if (!stalls || r->number == 0) {
+        s->stalls_ns = 0;
+    } else if (s->stalls_ns == 0) {
+        s->stalls_ns = MAX(r->moment.now_ns, 1);
+    }
+    if (is_better) {
+        s->best_ns = predicted_ns;
+        s->best_at_ns = MAX(r->moment.now_ns, 1);
+    }
+}
+
+static gboolean is_best_moment(const FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
+{
+    uint64_t waited = since(r, s->best_at_ns);
+    uint64_t best = MIN(s->best_ns, predicted_ns);
+
+    if (r->unsent_bytes > 0 && !is_too_long_without_pages(r)) {
+        return FALSE;
+    }
+    if (r->forecast && r->forecast->outlook == FERRY_OUTLOOK_STALLS &&
+        predicted_ns <= r->forecast->floor_ns) {
+        return TRUE;
+    }
+    return waited >= SETTLE_NS &&
+           predicted_ns <= ferry_scale(best,
+                                       1000 + SLACK_PERMILLE + (waited - SETTLE_NS) / SLACK_STEP_NS,
+                                       1000);
+}
+
+FerryVerdict ferry_stall_verdict(FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
+{
+    note(s, r, predicted_ns);
+    if (can_be_throttled_enough(r) || !stalls_for(s, r, VERY_FIRM_NS)) {
+        return FERRY_VERDICT_ANOTHER_ROUND;
+    }
+    if (r->on_stall == FERRY_ON_STALL_CANCEL) {
+        return FERRY_VERDICT_GIVE_UP;
+    }
+    return r->on_stall == FERRY_ON_STALL_PAUSE && is_best_moment(s, r, predicted_ns)
+               ? FERRY_VERDICT_SWITCH_OVER
+               : FERRY_VERDICT_ANOTHER_ROUND;
+}
+
+/* What the forecast asks for, at once; less of it step by step, since that may be wrong. */
+static unsigned throttle_wanted(const FerryStall *s, const FerryRound *r)
+{
+    unsigned now = r->throttle_percent, needed = throttle_needed(r);
+
+    if (is_stuck(s, r)) {
+        return MAX(needed, now + THROTTLE_STEP);
+    }
+    if (!r->forecast || r->forecast->outlook == FERRY_OUTLOOK_UNKNOWN || needed == now) {
+        return now;
+    }
+    return needed > now ? needed : needed + (now - needed) / 2;
+}
+
+unsigned ferry_stall_throttle(FerryStall *s, const FerryRound *r)
+{
+    unsigned allowed = throttle_allowed(r), now = r->throttle_percent, wanted;
+
+    if (allowed == 0 || is_too_long_without_pages(r)) {
+        return 0;
+    }
+    if (now == 0 ? !stalls_for(s, r, FIRM_NS) : since(r, s->throttled_ns) < THROTTLE_PERIOD_NS) {
+        return now;
+    }
+    s->throttled_ns = MAX(r->moment.now_ns, 1);
+    wanted = MIN(throttle_wanted(s, r), allowed);
+    if (wanted != now) {
+        s->best_at_ns = 0; /* the guest is another one now */
+    }
+    return wanted;
+}

@@ -1,0 +1,18 @@
+/* What policy "ferry" does when the downtime limit cannot be met. Pure. */
+#pragma once
+#include "engine/precopy/policy.h"
+
+G_BEGIN_DECLS
+
+typedef struct {
+    uint64_t stalls_ns;           /* since when the forecast says so; 0: it does not */
+    uint64_t best_ns, best_at_ns; /* the shortest downtime predicted lately, and when */
+    uint64_t throttled_ns;        /* when the throttle was last looked at; 0: never */
+} FerryStall;
+
+/* At a sync at which @predicted_ns, the downtime now, does not fit. */
+FerryVerdict ferry_stall_verdict(FerryStall *stall, const FerryRound *round, uint64_t predicted_ns);
+/* From now on; behind the verdict. */
+unsigned ferry_stall_throttle(FerryStall *stall, const FerryRound *round);
+
+G_END_DECLS
