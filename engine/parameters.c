@@ -43,6 +43,10 @@ typedef struct {
     {                                                                                              \
         name, FERRY_PARAMETER_TEXT, kind, 0, 0, 0, default, FIELD(member), NULL, NULL              \
     }
+#define BOOL(name, kind, default, member)                                                          \
+    {                                                                                              \
+        name, FERRY_PARAMETER_BOOL, kind, default, FALSE, TRUE, NULL, FIELD(member), "", NULL      \
+    }
 #define FIXED_NUMBER(name, kind, default)                                                          \
     {                                                                                              \
         name, FERRY_PARAMETER_NUMBER, kind, default, default, default, NULL, 0, NULL, NULL         \
@@ -110,7 +114,7 @@ static const Spec specs[] = {
     FIXED_NUMBER("announce-max", FIXED, 550),
     FIXED_NUMBER("announce-rounds", FIXED, 5),
     FIXED_NUMBER("announce-step", FIXED, 100),
-    FIXED_BOOL("cpu-throttle-tailslow", FIXED, FALSE),
+    BOOL("cpu-throttle-tailslow", LIMIT, FALSE, cpu_throttle_tailslow),
     NUMBER("multifd-channels", BUILT, 2, 1, FERRY_MULTIFD_CHANNELS_MAX, multifd_channels,
            "channels"),
     CHOICE("multifd-compression", BUILT, FERRY_MULTIFD_NONE, compressions, multifd_compression),
@@ -232,6 +236,7 @@ void ferry_settings_get_limits(const FerrySettings *settings, FerryLimits *out_l
         .cpu_throttle_increment = (unsigned)settings->cpu_throttle_increment,
         .max_cpu_throttle = (unsigned)settings->max_cpu_throttle,
         .throttle_trigger_threshold = (unsigned)settings->throttle_trigger_threshold,
+        .cpu_throttle_tailslow = settings->cpu_throttle_tailslow != 0,
         .on_stall = (FerryOnStall)settings->on_stall,
         .timeout = {.timeout_ns = settings->timeout_ms * 1000000,
                     .pause = settings->on_timeout == FERRY_ON_STALL_PAUSE},

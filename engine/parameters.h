@@ -17,7 +17,7 @@ typedef struct {
     /* Parameters; bandwidths are bytes/s, 0 = none or measured. */
     uint64_t max_bandwidth, downtime_limit_ms, avail_switchover_bandwidth;
     uint64_t throttle_trigger_threshold, cpu_throttle_initial, cpu_throttle_increment;
-    uint64_t max_cpu_throttle;
+    uint64_t max_cpu_throttle, cpu_throttle_tailslow;
     uint64_t io_timeout_ms;
     uint64_t dirty_chunk_bytes;    /* 0: what suits policy, link and log */
     uint64_t on_stall, on_timeout; /* a FerryOnStall; on_timeout: PAUSE or CANCEL */

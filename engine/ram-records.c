@@ -37,12 +37,17 @@ gboolean ferry_ram_records_has_room(const FerryRamRecords *r, uint64_t n)
 
 gboolean ferry_ram_records_is_empty(const FerryRamRecords *r) { return r->n_iov == 0; }
 
+uint64_t ferry_ram_records_gathered(const FerryRamRecords *r)
+{
+    return r->headers_used + r->page_bytes;
+}
+
 gboolean ferry_ram_records_flush(FerryRamRecords *r, GError **error)
 {
     int n = r->n_iov;
 
     r->n_iov = 0;
-    r->headers_used = 0;
+    r->headers_used = r->page_bytes = 0;
     return n == 0 || ferry_channel_writev_all(r->channel, r->iov, n, r->progress_ns, error);
 }
 
@@ -84,6 +89,7 @@ void ferry_ram_records_add_page(FerryRamRecords *r, unsigned block, FerryRamHead
     ferry_ram_records_add(r, &header);
     if (bytes) {
         r->iov[r->n_iov++] = (struct iovec){.iov_base = (void *)bytes, .iov_len = n};
+        r->page_bytes += n;
     }
 }
 

@@ -16,7 +16,7 @@ typedef struct {
     gboolean in_section;
     int last_block; /* named by an earlier record of this channel; -1: none yet */
     int n_iov;
-    size_t headers_used;
+    size_t headers_used, page_bytes; /* gathered: bytes of the records, and of what they point at */
     struct iovec iov[FERRY_RAM_GATHER_MAX];
     uint8_t headers[FERRY_RAM_HEADERS_SIZE];
 } FerryRamRecords;
@@ -26,6 +26,8 @@ void ferry_ram_records_init(FerryRamRecords *records, FerryChannel *channel, uin
 /* Whether records of @n pages, and begin and end of their section, fit before a flush. */
 gboolean ferry_ram_records_has_room(const FerryRamRecords *records, uint64_t n);
 gboolean ferry_ram_records_is_empty(const FerryRamRecords *records);
+/* What a flush would write. */
+uint64_t ferry_ram_records_gathered(const FerryRamRecords *records);
 /* Writes everything out; only then are the bytes read that the records point at. */
 gboolean ferry_ram_records_flush(FerryRamRecords *records, GError **error);
 void ferry_ram_records_begin(FerryRamRecords *records, FerrySectionType type);

@@ -191,6 +191,11 @@ uint64_t ferry_ram_sender_bytes_written(const FerryRamSender *s)
            (s->ops->bytes_written ? s->ops->bytes_written(s) : 0);
 }
 
+uint64_t ferry_ram_sender_gathered(const FerryRamSender *s)
+{
+    return ferry_ram_records_gathered(&s->records);
+}
+
 uint64_t ferry_ram_sender_queued(const FerryRamSender *s)
 {
     gint64 bytes = ferry_channel_queued(s->setup.channel);

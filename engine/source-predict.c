@@ -23,6 +23,14 @@ void ferry_source_learn_lag(FerrySource *s, uint64_t lag_ns)
     ferry_spread_add(&s->costs.lag, (double)(lag_ns - MIN(lag_ns, behind_ns)));
 }
 
+/* One that was held up by chance shall not put off all that follow. */
+void ferry_source_learn_sync(FerrySource *s, uint64_t ns)
+{
+    FerrySpread *sync = &s->costs.sync;
+
+    ferry_spread_add(sync, sync->n > 0 ? MIN((double)ns, 3 * sync->mean) : (double)ns);
+}
+
 /* How long the destination takes for an answer, besides what it has to receive before. */
 static uint64_t lag(const FerrySource *s)
 {
@@ -170,8 +178,11 @@ gboolean ferry_source_rehearse(FerrySource *s, GError **error)
 
 FerryMoment ferry_source_moment(const FerrySource *s)
 {
+    /* What is gathered counts as sent: else a stretch of zero pages, which take long to fill a
+     * gather, looked as if nothing was done. */
     return (FerryMoment){.now_ns = ferry_now_ns(),
-                         .sent_bytes = ferry_ram_sender_bytes_written(s->sender)};
+                         .sent_bytes = ferry_ram_sender_bytes_written(s->sender) +
+                                       ferry_ram_sender_gathered(s->sender)};
 }
 
 void ferry_source_worked(FerrySource *s, uint64_t ns, uint64_t write_ns_before)
@@ -217,7 +228,7 @@ static void learn_round(FerrySource *s, uint64_t sent, uint64_t now)
         ferry_share_add(&s->page_cpu, (double)(r->work_ns - MIN(cleared_ns, r->work_ns)),
                         (double)pages, CPU_PAGES);
     }
-    ferry_share_add(&s->syncing, (double)(cleared_ns + s->costs.sync_ns),
+    ferry_share_add(&s->syncing, (double)cleared_ns + s->costs.sync.mean,
                     (double)(now - r->begin_ns - MIN(r->rest_ns, now - r->begin_ns)), SYNC_NS);
 }
 
@@ -237,7 +248,7 @@ void ferry_source_round(FerrySource *s, FerryRound *out_values)
         .queued_bytes = ferry_ram_sender_queued(s->sender),
         .round_sent_bytes = sent,
         .round_ns = now - s->round.begin_ns,
-        .sync_ns = s->costs.sync_ns,
+        .sync_ns = (uint64_t)s->costs.sync.mean,
         .uncapped_bytes_per_second = rate,
         .capped_bytes_per_second = ferry_source_round_rate(s),
         .wire_permille = wire_permille(&s->again_wire),
@@ -252,6 +263,8 @@ void ferry_source_round(FerrySource *s, FerryRound *out_values)
         .throttle_increment = l->auto_converge ? l->cpu_throttle_increment : 0,
         .throttle_max = l->auto_converge ? l->max_cpu_throttle : 0,
         .throttle_trigger = l->throttle_trigger_threshold,
+        .throttle_tailslow = l->cpu_throttle_tailslow,
+        .switchover_bytes_per_second = l->avail_switchover_bandwidth,
     };
 }
 

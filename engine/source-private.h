@@ -42,7 +42,7 @@ typedef struct {
     FerrySpread lag;                 /* ns until the peer answered, beyond what was queued */
     uint64_t hash_ns;
     uint64_t log_ns, merge_ns; /* of the last sync: asking the log, and what the machine did */
-    uint64_t sync_ns;          /* both, and what the channels stood idle for it */
+    FerrySpread sync;          /* both, and what the channels stood idle for it */
     uint64_t rehearsed_ns, rehearsal_ns; /* when, and how long it took */
 } Costs;
 
@@ -195,6 +195,8 @@ gboolean ferry_source_rehearse(FerrySource *s, GError **error);
 FerryMoment ferry_source_moment(const FerrySource *s);
 /* The last action handed out pages and took @ns; round.write_ns was @write_ns_before. */
 void ferry_source_worked(FerrySource *s, uint64_t ns, uint64_t write_ns_before);
+/* A dirty sync cost so much of the round's time. */
+void ferry_source_learn_sync(FerrySource *s, uint64_t ns);
 /* The peer's answer took so long. */
 void ferry_source_learn_lag(FerrySource *s, uint64_t lag_ns);
 /* Closes the round that ended with this sync, of which costs has been told; fills in what the

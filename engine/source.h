@@ -17,6 +17,7 @@ typedef struct {
     gboolean auto_converge;              /* throttle the guest when it outruns the link */
     unsigned cpu_throttle_initial, cpu_throttle_increment, max_cpu_throttle; /* percent */
     unsigned throttle_trigger_threshold;                                     /* percent */
+    gboolean cpu_throttle_tailslow; /* auto-converge: smaller steps towards the end */
     /* Ours. */
     FerryPolicy policy;    /* its ops are borrowed; NULL there = the default, "ferry" */
     FerryOnStall on_stall; /* when the policy foresees that the downtime limit cannot be met */
@@ -53,6 +54,7 @@ typedef struct {
     unsigned multifd_channels;         /* 0 = all on the main channel */
     FerryMultifdMethod multifd_method; /* NONE, ZLIB, ZSTD */
     int multifd_level;
+    gboolean multifd_adaptive; /* the level follows link, CPU and content from there */
     gboolean xbzrle;                /* not with multifd */
     uint64_t xbzrle_cache_bytes;    /* 0 = 64 MiB */
     FerryMultifdMethod page_method; /* COMPRESS_PAGE records by ZLIB or ZSTD; NONE = plain pages */

@@ -39,6 +39,8 @@ ParameterizedTestParameters(parameters, keep_their_range)
         {"x-ferry-dirty-chunk",        128 << 10,               "",               FALSE, FALSE},
         {"x-ferry-dirty-chunk",        384 << 10,               "",               FALSE, FALSE},
         {"x-ferry-dirty-chunk",        1 << 30,                 "",               FALSE, TRUE },
+        {"cpu-throttle-tailslow",      1,                       "",               TRUE,  TRUE },
+        {"cpu-throttle-tailslow",      2,                       "",               TRUE,  FALSE},
         {"x-ferry-policy",             0,                       "ferry",          FALSE, TRUE },
         {"x-ferry-policy",             0,                       "fixed-rounds=3", TRUE,  TRUE },
         {"x-ferry-policy",             0,                       "fixed-rounds=0", TRUE,  FALSE},
