@@ -41,7 +41,7 @@ class Guest:
 
 @pytest.mark.parametrize("kind", ["uniform", "hot-cold", "sweep"])
 def test_the_guest_writes_as_it_is_told(directory, kind):
-    own = lab.Lab(directory, os.path.join(harness.BUILD, "tools", "vm", "ferry-vm"), 0)
+    own = lab.Lab(directory, os.path.join(harness.BUILD, "tools", "vm", "ferry-vm"))
     own.link, own.ram_mib = lab.Link(0), 16
     lab.write_images(harness.BUILD, directory, lab.guest_facts(
         {"kind": kind, "mib": 4, "hot_pages": 100, "hot_share": 0.5, "fill": "counters"}, 20000))
