@@ -201,15 +201,9 @@ int ferry_descriptor_readable(void *self, uint64_t deadline_ns, GError **error)
 gint64 ferry_descriptor_queued(void *self)
 {
     FerryDescriptor *d = self;
-    int protocol = 0, queued = 0;
-    socklen_t len = sizeof protocol;
+    int queued = 0;
 
-    if (d->medium != FERRY_MEDIUM_SOCKET ||
-        getsockopt(d->fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0 ||
-        protocol != IPPROTO_TCP || ioctl(d->fd, SIOCOUTQ, &queued) < 0) {
-        return -1;
-    }
-    return queued;
+    return d->is_tcp && ioctl(d->fd, SIOCOUTQ, &queued) == 0 ? queued : -1;
 }
 
 gboolean ferry_descriptor_shutdown_write(void *self, GError **error)
