@@ -23,9 +23,11 @@ typedef struct {
 
 struct FerryMultifdSend {
     FerryMultifdSendOptions options;
-    pthread_mutex_t lock; /* guards all that follows, up to the workers */
-    pthread_cond_t work;  /* something to do, or the end */
-    pthread_cond_t done;  /* something was done, or failed */
+    pthread_mutex_t lock;     /* guards all that follows, up to the workers */
+    pthread_cond_t work;      /* something to do, or the end */
+    pthread_cond_t done;      /* what the source's thread waits for */
+    gboolean is_awaited;      /* whether it waits, */
+    FerryMultifdWait awaited; /* and for what */
     gboolean quit;
     GError *error; /* the first */
     FerryMultifdJob waiting[WAITING_MAX];
@@ -56,6 +58,26 @@ FerryMultifdSend *ferry_multifd_send_new(const FerryMultifdSendOptions *options)
 }
 
 static gboolean is_over(const FerryMultifdSend *m) { return m->quit || m->error; }
+
+/* With the lock held. */
+static gboolean has_room(const FerryMultifdSend *m) { return m->n_waiting < WAITING_MAX; }
+
+static gboolean is_idle(const FerryMultifdSend *m)
+{
+    return m->n_waiting == 0 && m->n_busy == 0 && (m->sync == 0 || m->n_synced == m->n_workers);
+}
+
+/* With the lock held. Whoever waits for room gets some for several jobs: a wake-up for each costs a
+ * tenth of what sending it does. Meanwhile every thread finds one. */
+static void wake_source(FerryMultifdSend *m)
+{
+    unsigned enough = MAX(WAITING_MAX / 2, MIN(m->n_workers, WAITING_MAX - 1));
+
+    if (m->is_awaited &&
+        (m->error || (m->awaited == FERRY_MULTIFD_ROOM ? m->n_waiting <= enough : is_idle(m)))) {
+        pthread_cond_signal(&m->done);
+    }
+}
 
 /* With the lock held. A job comes before a SYNC: nothing may follow that. */
 typedef enum { NOTHING, JOB, SYNC } Task;
@@ -113,7 +135,7 @@ static void finish(Worker *w, Task task, gboolean ok, GError *error)
         pthread_cond_broadcast(&m->work);
     }
     g_clear_error(&error);
-    pthread_cond_broadcast(&m->done);
+    wake_source(m);
 }
 
 static void *run(void *data)
@@ -131,7 +153,7 @@ static void *run(void *data)
         }
         uint64_t packet_num = m->next_packet++;
         m->n_busy++;
-        pthread_cond_signal(&m->done); /* there is room */
+        wake_source(m);
         pthread_mutex_unlock(&m->lock);
         gboolean ok = perform(w, task, packet_num, &error);
         pthread_mutex_lock(&m->lock);
@@ -169,14 +191,6 @@ gboolean ferry_multifd_send_add(FerryMultifdSend *m, FerryChannel *channel, GErr
     }
     w->joined = FALSE;
     return TRUE;
-}
-
-/* With the lock held. */
-static gboolean has_room(const FerryMultifdSend *m) { return m->n_waiting < WAITING_MAX; }
-
-static gboolean is_idle(const FerryMultifdSend *m)
-{
-    return m->n_waiting == 0 && m->n_busy == 0 && (m->sync == 0 || m->n_synced == m->n_workers);
 }
 
 gboolean ferry_multifd_send_has_room(FerryMultifdSend *m)
@@ -221,12 +235,15 @@ int ferry_multifd_send_wait(FerryMultifdSend *m, FerryMultifdWait what, uint64_t
     gboolean reached;
 
     pthread_mutex_lock(&m->lock);
+    m->is_awaited = TRUE;
+    m->awaited = what;
     for (;;) {
         reached = what == FERRY_MULTIFD_ROOM ? has_room(m) : is_idle(m);
         if (reached || m->error || pthread_cond_timedwait(&m->done, &m->lock, &at) == ETIMEDOUT) {
             break;
         }
     }
+    m->is_awaited = FALSE;
     if (m->error) {
         g_propagate_error(error, g_error_copy(m->error));
     }
