@@ -6,16 +6,15 @@
  * the fixed parts of the downtime alone are too long: they are rehearsed each second, and it may
  * have been a busy moment. */
 #define FIRM_NS (100 * MS)
-#define VERY_FIRM_NS (500 * MS)
+#define VERY_FIRM_NS (1000 * MS)
 #define FIXED_FIRM_NS (3000 * MS)
 /* Whatever the forecast says: no shorter downtime in sight for so long is a stall. */
 #define STUCK_NS (10000 * MS)
-#define PROGRESS_PERMILLE 970
+#define PROGRESS_PERMILLE 980
 /* The best moment to pause is one as good as the best seen, once that is not bettered any more. The
  * longer that takes the less is asked for. */
-#define SETTLE_NS (300 * MS)
-#define SLACK_PERMILLE 20
-#define SLACK_STEP_NS (20 * MS) /* per further 1/1000 */
+#define SETTLE_NS (1000 * MS)
+#define SLACK_STEP_NS (20 * MS) /* per 1/1000 */
 
 #define THROTTLE_PERIOD_NS (1000 * MS)
 #define THROTTLE_MAX 99
@@ -49,60 +48,61 @@ static unsigned throttle_allowed(const FerryRound *r)
                                                     : 0;
 }
 
-/* The throttle that is needed; 0 where the forecast knows of none. */
+/* The least throttle that is needed; 0 where the forecast knows of none. */
 static unsigned throttle_needed(const FerryRound *r)
 {
     return r->forecast ? r->forecast->throttle_percent : 0;
 }
 
-static gboolean can_be_throttled_enough(const FerryRound *r)
+static gboolean can_be_throttled_enough(const FerryStall *s, const FerryRound *r)
 {
-    return throttle_needed(r) > 0 && throttle_needed(r) <= throttle_allowed(r) &&
+    gboolean did_not_help = is_stuck(s, r) && r->throttle_percent >= throttle_allowed(r);
+
+    return throttle_needed(r) > 0 && !did_not_help && throttle_needed(r) <= throttle_allowed(r) &&
            !is_too_long_without_pages(r);
+}
+
+/* Most of what the round sent was sent for the first time. */
+static gboolean is_first_pass(const FerryStall *s, const FerryRound *r)
+{
+    return s->unsent_bytes > r->unsent_bytes &&
+           s->unsent_bytes - r->unsent_bytes > r->round_sent_bytes / 2;
 }
 
 static void note(FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
 {
     gboolean stalls = r->forecast && r->forecast->outlook == FERRY_OUTLOOK_STALLS;
-    /* While pages were never sent the forecast alone can tell. */
-    gboolean is_better = s->best_at_ns == 0 || r->unsent_bytes > 0 ||
-                         predicted_ns < ferry_scale(s->best_ns, PROGRESS_PERMILLE, 1000);
 
     if (!stalls || r->number == 0) {
         s->stalls_ns = 0;
     } else if (s->stalls_ns == 0) {
         s->stalls_ns = MAX(r->moment.now_ns, 1);
     }
-    if (is_better) {
+    if (s->best_at_ns == 0 || is_first_pass(s, r) ||
+        predicted_ns < ferry_scale(s->best_ns, PROGRESS_PERMILLE, 1000)) {
         s->best_ns = predicted_ns;
         s->best_at_ns = MAX(r->moment.now_ns, 1);
     }
+    s->unsent_bytes = r->unsent_bytes;
 }
 
 static gboolean is_best_moment(const FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
 {
-    uint64_t waited = since(r, s->best_at_ns);
-    uint64_t best = MIN(s->best_ns, predicted_ns);
+    uint64_t waited = MIN(since(r, s->best_at_ns), since(r, s->firm_ns) + SETTLE_NS);
 
-    if (r->unsent_bytes > 0 && !is_too_long_without_pages(r)) {
-        return FALSE;
-    }
-    if (r->forecast && r->forecast->outlook == FERRY_OUTLOOK_STALLS &&
-        predicted_ns <= r->forecast->floor_ns) {
-        return TRUE;
-    }
     return waited >= SETTLE_NS &&
-           predicted_ns <= ferry_scale(best,
-                                       1000 + SLACK_PERMILLE + (waited - SETTLE_NS) / SLACK_STEP_NS,
-                                       1000);
+           predicted_ns <=
+               ferry_scale(s->best_ns, 1000 + (waited - SETTLE_NS) / SLACK_STEP_NS, 1000);
 }
 
 FerryVerdict ferry_stall_verdict(FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
 {
     note(s, r, predicted_ns);
-    if (can_be_throttled_enough(r) || !stalls_for(s, r, VERY_FIRM_NS)) {
+    if (can_be_throttled_enough(s, r) || !stalls_for(s, r, VERY_FIRM_NS)) {
+        s->firm_ns = 0;
         return FERRY_VERDICT_ANOTHER_ROUND;
     }
+    s->firm_ns = s->firm_ns ? s->firm_ns : MAX(r->moment.now_ns, 1);
     if (r->on_stall == FERRY_ON_STALL_CANCEL) {
         return FERRY_VERDICT_GIVE_UP;
     }
@@ -111,18 +111,20 @@ FerryVerdict ferry_stall_verdict(FerryStall *s, const FerryRound *r, uint64_t pr
                : FERRY_VERDICT_ANOTHER_ROUND;
 }
 
-/* What the forecast asks for, at once; less of it step by step, since that may be wrong. */
-static unsigned throttle_wanted(const FerryStall *s, const FerryRound *r)
+/* What the forecast asks for, at once; less of it step by step, since that may be wrong; and not
+ * less again than what once was too little. */
+static unsigned throttle_wanted(FerryStall *s, const FerryRound *r)
 {
-    unsigned now = r->throttle_percent, needed = throttle_needed(r);
+    unsigned now = r->throttle_percent, needed = MAX(throttle_needed(r), s->throttle_min);
 
     if (is_stuck(s, r)) {
-        return MAX(needed, now + THROTTLE_STEP);
+        s->throttle_min = MIN(now + THROTTLE_STEP, THROTTLE_MAX);
+        return MAX(needed, s->throttle_min);
     }
-    if (!r->forecast || r->forecast->outlook == FERRY_OUTLOOK_UNKNOWN || needed == now) {
-        return now;
+    if (!r->forecast || r->forecast->outlook == FERRY_OUTLOOK_UNKNOWN || needed >= now) {
+        return MAX(needed, now);
     }
-    return needed > now ? needed : needed + (now - needed) / 2;
+    return needed + (now - needed) / 2;
 }
 
 unsigned ferry_stall_throttle(FerryStall *s, const FerryRound *r)
