@@ -1,10 +1,11 @@
 #include "simulator/fit.h"
 #include "simulator/random.h"
 
-/* Rates by octaves: a page is written once in 128 s, ..., 4096 times a second. */
-#define CLASSES 20u
+/* Rates by half octaves: a page is written once in 128 s, ..., 4096 times a second. */
+#define CLASSES 39u
 #define SLOWEST (1.0 / 128)
-#define STEPS 500u
+#define ROOT_OF_TWO 1.41421356237309505
+#define STEPS 2000u
 
 /* A page's first write falls into one of the windows' intervals, or behind the last. */
 typedef struct {
@@ -13,7 +14,10 @@ typedef struct {
     double chance[FERRY_CURVE_WINDOWS + 1][CLASSES + 1]; /* by class; the last is never written */
 } Intervals;
 
-static double rate_of(unsigned class) { return SLOWEST * (double)(UINT64_C(1) << class); }
+static double rate_of(unsigned class)
+{
+    return SLOWEST * (double)(UINT64_C(1) << (class / 2)) * (class % 2 ? ROOT_OF_TWO : 1);
+}
 
 void ferry_observed_tidy(FerryObserved *o)
 {

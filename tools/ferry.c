@@ -27,7 +27,7 @@ static const Verb verbs[] = {
     {"simulate",   "run a trace in virtual time",                                    NULL               },
     {"report",     "plot what was measured",                                         NULL               },
     {"dirty-rate", "how fast a guest writes its memory",                             NULL               },
-    {"predict",    "what a migration would take",                                    NULL               },
+    {"predict",    "what a migration would take",                                    ferry_verb_predict },
     {"attach",     "migrate the guest of a running QEMU",                            NULL               },
     {"relay",      "stand between two QEMUs",                                        NULL               },
     {"rehearse",   "migrate and stay",                                               NULL               },

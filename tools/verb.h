@@ -18,6 +18,7 @@ typedef enum {
 /* One per verb. argv[0] is the verb's name. */
 FerryExit ferry_verb_demo(int argc, char **argv);
 FerryExit ferry_verb_check(int argc, char **argv);
+FerryExit ferry_verb_predict(int argc, char **argv);
 FerryExit ferry_verb_status(int argc, char **argv);
 FerryExit ferry_verb_set(int argc, char **argv);
 FerryExit ferry_verb_cancel(int argc, char **argv);
