@@ -13,9 +13,10 @@
 #define CHUNK_PAGES 4096u
 
 typedef struct {
-    unsigned since : 14; /* a tick, or one of the above */
+    unsigned since : 13; /* a tick, or one of the above */
     unsigned heat : 6;   /* the class */
     unsigned hits : 4;
+    unsigned forgot : 1;   /* what is counted begins with some hit, not when it was first exposed */
     unsigned exposure : 8; /* until the last hit, or what was added up since: a code */
 } Page;
 

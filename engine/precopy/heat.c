@@ -2,10 +2,10 @@
 #include <string.h>
 #include "engine/precopy/exponential.h"
 
-/* When a page's exposure began is kept in ticks of 2^21 ns (2.1 ms), modulo 16382 (34 s). Well
+/* When a page's exposure began is kept in ticks of 2^21 ns (2.1 ms), modulo 8190 (17 s). Well
  * before they come round again all exposures are added up and begin anew. */
 #define TICK_SHIFT 21
-#define TICKS 16382u
+#define TICKS 8190u
 #define FOLD_NS (UINT64_C(1) << 33)
 /* Seconds of exposure are kept in tenths of octaves from 2^-10 s on, up to 12 hours. */
 #define CODES_PER_OCTAVE 10
@@ -137,7 +137,8 @@ static Evidence evidence(const FerryHeat *h, Page page, double age)
     if (is_late(page.hits, seconds, age)) {
         return (Evidence){1, age};
     }
-    return (Evidence){page.hits, seconds + age};
+    /* Looked back upon from some moment, the hit it begins with counts as the others do. */
+    return (Evidence){page.hits + page.forgot, seconds + age};
 }
 
 Evidence ferry_heat_evidence(const FerryHeat *h, Page page, uint64_t now_ns)
@@ -152,20 +153,25 @@ Evidence ferry_heat_evidence(const FerryHeat *h, Page page, uint64_t now_ns)
 static void fold_page(const FerryHeat *h, Page *page, uint64_t dither, uint64_t now_ns)
 {
     if (page->since >= FIRST_TICK) {
-        Evidence e =
-            evidence(h, *page, age_of(*page, h->last_ns) + ferry_heat_seconds(h->last_ns, now_ns));
-        page->hits = e.hits & HITS_MAX;
-        page->exposure = ferry_heat_encode(h, e.seconds, dither) & (CODES - 1);
-        page->since = tick_of(now_ns) & 0x3fff;
+        double age = age_of(*page, h->last_ns) + ferry_heat_seconds(h->last_ns, now_ns);
+        double seconds = h->seconds[page->exposure];
+        if (is_late(page->hits, seconds, age)) {
+            page->hits = 1;
+            page->forgot = 0;
+            seconds = 0;
+        }
+        page->exposure = ferry_heat_encode(h, seconds + age, dither) & (CODES - 1);
+        page->since = tick_of(now_ns) & 0x1fff;
     }
 }
 
 static void forget_page(const FerryHeat *h, Page *page, uint64_t dither, uint64_t now_ns)
 {
+    page->forgot = 0;
     if (page->since >= FIRST_TICK) {
         page->hits = 0;
         page->exposure = 0;
-        page->since = tick_of(now_ns) & 0x3fff;
+        page->since = tick_of(now_ns) & 0x1fff;
     } else if (page->since == WAITING) {
         /* One that seemed cold may well have been found because of the change. */
         double interval = h->seconds[page->exposure] / MAX(page->hits, 1);
@@ -216,7 +222,7 @@ void ferry_heat_watch(FerryHeat *h, uint64_t now_ns)
 
 void ferry_heat_sent(FerryHeat *h, unsigned block, uint64_t first, uint64_t n, uint64_t now_ns)
 {
-    unsigned tick = tick_of(now_ns) & 0x3fff;
+    unsigned tick = tick_of(now_ns) & 0x1fff;
 
     ferry_heat_advance(h, now_ns);
     for (uint64_t i = first; i < first + n; i++) {
@@ -245,11 +251,13 @@ static void learn(FerryHeat *h, Page *page, uint64_t dither, uint64_t before_ns,
     if (hits == 0 || is_late(hits, seconds, interval)) {
         hits = 0;
         seconds = 0;
+        page->forgot = 0;
     }
     seconds += interval;
-    if (++hits > HITS_MAX) {
+    if (++hits >= HITS_MAX - 1) { /* even: halves of hits are not lost */
         hits /= 2;
         seconds /= 2;
+        page->forgot = 1;
     }
     page->hits = hits & HITS_MAX;
     page->exposure = ferry_heat_encode(h, seconds, dither) & (CODES - 1);
