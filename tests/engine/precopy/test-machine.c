@@ -154,28 +154,288 @@ ParameterizedTest(Stop *row, machine, a_failure_resumes_until_released)
     cr_expect_eq(ferry_precopy_phase(m), row->next);
 }
 
-Test(machine, the_same_inputs_give_the_same_actions)
+static FerryDecision gives_up(void *self, const FerryRound *round)
 {
-    static const FerryPolicy ferry = {.ops = &ferry_policy_ferry};
-    g_autoptr(FerryPrecopy) a = ferry_precopy_new(&ferry, two_blocks, 2);
-    g_autoptr(FerryPrecopy) b = ferry_precopy_new(&ferry, two_blocks, 2);
+    (void)self;
+    return (FerryDecision){.verdict =
+                               round->number ? FERRY_VERDICT_GIVE_UP : FERRY_VERDICT_ANOTHER_ROUND};
+}
+static const FerryPolicyOps giving_up_ops = {.name = "giving-up", .decide = gives_up};
+static const FerryPolicy giving_up = {.ops = &giving_up_ops};
+
+Test(machine, a_policy_that_gives_up_leaves_the_guest_where_it_is)
+{
+    g_autoptr(FerryPrecopy) m = ferry_precopy_new(&giving_up, two_blocks, 2);
+    FerryBatch b;
+    ferry_precopy_step(m, FERRY_EVENT_READY, &round_values, &b);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &round_values, &b), FERRY_ACTION_SYNC);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &round_values, &b), FERRY_ACTION_RESUME);
+    cr_expect_eq(ferry_precopy_phase(m), FERRY_PHASE_FAILED);
+    cr_expect_eq(ferry_precopy_decision(m)->verdict, FERRY_VERDICT_GIVE_UP);
+    cr_expect_not(ferry_precopy_timed_out(m));
+}
+
+/* Iterates for ever, watching, cold pages first; 30 pages a round; says what it was asked with. */
+typedef struct {
+    FerryRound last;
+    unsigned looks;
+} Watcher;
+static FerryDecision watcher_decide(void *self, const FerryRound *round)
+{
+    Watcher *w = self;
+    w->looks = 0;
+    w->last = *round;
+    return (FerryDecision){.verdict = FERRY_VERDICT_ANOTHER_ROUND,
+                           .throttle_percent = round->throttle_percent};
+}
+static gboolean watcher_is_over(void *self, const FerryMoment *moment, uint64_t pending_bytes)
+{
+    Watcher *w = self;
+    (void)moment;
+    (void)pending_bytes;
+    return ++w->looks > 1;
+}
+static const FerryPolicyOps watching_ops = {.name = "watching",
+                                            .state_size = sizeof(Watcher),
+                                            .order = FERRY_ORDER_COLD_FIRST,
+                                            .watches = TRUE,
+                                            .is_round_over = watcher_is_over,
+                                            .decide = watcher_decide};
+static const FerryPolicy watching = {.ops = &watching_ops};
+
+static FerryRound at(uint64_t now_ns) { return (FerryRound){.moment = {.now_ns = now_ns}}; }
+
+/* All is dirty, and watched; the first batch is out. */
+static FerryPrecopy *watched_machine(FerryBatch *b)
+{
+    FerryPrecopy *m = ferry_precopy_new(&watching, two_blocks, 2);
+    FerryRound r = at(1000);
+    ferry_precopy_step(m, FERRY_EVENT_READY, &r, b);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 0, 300);
+    ferry_bitmap_set(ferry_precopy_found(m, 1), 0, 70);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &r, b), FERRY_ACTION_WATCH);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_WATCHED, &r, b), FERRY_ACTION_SEND);
+    return m;
+}
+
+Test(machine, a_round_that_the_policy_ends_leaves_pages_for_later)
+{
+    FerryBatch b;
+    g_autoptr(FerryPrecopy) m = watched_machine(&b);
+    FerryRound r = at(2000);
+    cr_expect_eq(b.n_pages, FERRY_BATCH_PAGES);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &r, &b), FERRY_ACTION_SYNC);
+    cr_expect_eq(ferry_precopy_pending_pages(m), 370 - FERRY_BATCH_PAGES);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 5, 2);   /* sent, written again */
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 200, 7); /* still pending */
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &r, &b), FERRY_ACTION_SEND);
+    cr_expect_eq(ferry_precopy_deferred_pages(m), 370 - FERRY_BATCH_PAGES);
+    cr_expect_eq(r.number, 1);
+    cr_expect_eq(r.ram_bytes, 370 * 4096);
+    cr_expect_eq(r.dirty_bytes, (370 - FERRY_BATCH_PAGES + 2) * 4096);
+    cr_expect_eq(r.unsent_bytes, (370 - FERRY_BATCH_PAGES) * 4096);
+    cr_expect_eq(r.round_dirtied_bytes, 2 * 4096);
+    cr_expect(r.forecast == ferry_precopy_forecast(m));
+}
+
+Test(machine, counts_what_goes_out_again)
+{
+    FerryBatch b;
+    g_autoptr(FerryPrecopy) m = watched_machine(&b);
+    FerryRound r = at(2000);
+    ferry_precopy_step(m, FERRY_EVENT_SENT, &r, &b);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 5, 2);
+    FerryAction action = ferry_precopy_step(m, FERRY_EVENT_SYNCED, &r, &b);
+    for (unsigned i = 0; ferry_precopy_pending_pages(m) > 0; i++) {
+        cr_assert_lt(i, 100);
+        r = at(3000 + i);
+        action = ferry_precopy_step(
+            m, action == FERRY_ACTION_SEND ? FERRY_EVENT_SENT : FERRY_EVENT_SYNCED, &r, &b);
+    }
+    cr_expect_eq(ferry_precopy_unsent_pages(m), 0);
+    cr_expect_eq(ferry_precopy_handed_pages(m), 372);
+    cr_expect_eq(ferry_precopy_resent_pages(m), 2);
+}
+
+typedef struct {
+    char what[40];
+    uint64_t timeout_ns, now_ns;
+    gboolean pause;
+    FerryAction action;
+    gboolean timed_out;
+} Patience;
+ParameterizedTestParameters(machine, ends_when_the_users_patience_does)
+{
+    static Patience rows[] = {
+        {"none",             0,    UINT64_MAX, TRUE,  FERRY_ACTION_SYNC,   FALSE},
+        {"not yet",          5000, 5999,       TRUE,  FERRY_ACTION_SYNC,   FALSE},
+        {"then switch over", 5000, 6000,       TRUE,  FERRY_ACTION_PAUSE,  TRUE },
+        {"then give up",     5000, 6000,       FALSE, FERRY_ACTION_RESUME, TRUE },
+    };
+    return cr_make_param_array(Patience, rows, G_N_ELEMENTS(rows));
+}
+ParameterizedTest(Patience *row, machine, ends_when_the_users_patience_does)
+{
+    FerryBatch b;
+    g_autoptr(FerryPrecopy) m = watched_machine(&b);
+    FerryTimeout timeout = {.timeout_ns = row->timeout_ns, .pause = row->pause};
+    FerryRound r = at(row->now_ns);
+
+    ferry_precopy_set_timeout(m, &timeout);
+    cr_expect_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &r, &b), row->action, "%s", row->what);
+    cr_expect_eq(ferry_precopy_timed_out(m), row->timed_out);
+    if (row->action == FERRY_ACTION_PAUSE) { /* once it is pausing there is no way back */
+        cr_expect_eq(ferry_precopy_step(m, FERRY_EVENT_PAUSED, &r, &b), FERRY_ACTION_SYNC);
+        cr_expect_eq(ferry_precopy_decision(m)->verdict, FERRY_VERDICT_SWITCH_OVER);
+    }
+}
+
+Test(machine, a_timeout_may_be_set_and_taken_back_while_it_runs)
+{
+    FerryBatch b;
+    g_autoptr(FerryPrecopy) m = watched_machine(&b);
+    FerryTimeout timeout = {.timeout_ns = 10}, none = {0};
+    FerryRound r = at(5000);
+    ferry_precopy_set_timeout(m, &timeout);
+    ferry_precopy_set_timeout(m, &none);
+    cr_expect_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &r, &b), FERRY_ACTION_SYNC);
+    ferry_precopy_set_timeout(m, &timeout);
+    cr_expect_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &r, &b), FERRY_ACTION_RESUME);
+}
+
+Test(machine, another_policy_begins_with_a_state_of_its_own)
+{
+    FerryBatch b;
+    g_autoptr(FerryPrecopy) m = watched_machine(&b);
+    FerryRound r = at(2000);
+    ferry_precopy_set_policy(m, &third_time);
+    cr_expect_eq(ferry_precopy_policy(m), &third_time_ops);
+    for (unsigned i = 1; i <= 3; i++) {
+        FerryAction action = FERRY_ACTION_SEND;
+        while (action == FERRY_ACTION_SEND) { /* to the end: it has no say in that */
+            action = ferry_precopy_step(m, FERRY_EVENT_SENT, &r, &b);
+        }
+        cr_assert_eq(action, FERRY_ACTION_SYNC);
+        cr_expect_eq(ferry_precopy_pending_pages(m), 0);
+        ferry_bitmap_set(ferry_precopy_found(m, 0), 0, 1);
+        cr_expect_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &r, &b),
+                     i < 3 ? FERRY_ACTION_SEND : FERRY_ACTION_PAUSE);
+    }
+}
+
+Test(machine, a_policy_that_watches_may_take_over)
+{
+    g_autoptr(FerryPrecopy) m = ferry_precopy_new(&resting, two_blocks, 2);
+    FerryRound r = at(1000);
+    FerryBatch b;
+    ferry_precopy_step(m, FERRY_EVENT_READY, &r, &b);
+    ferry_bitmap_set(ferry_precopy_found(m, 0), 0, 300);
+    cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &r, &b), FERRY_ACTION_SEND);
+    ferry_precopy_set_policy(m, &watching);
+    for (unsigned i = 0; i < 20; i++) {
+        r = at(2000 + i);
+        cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SENT, &r, &b),
+                     i ? FERRY_ACTION_SYNC : FERRY_ACTION_SEND, "%u", i);
+        if (i) {
+            ferry_bitmap_set(ferry_precopy_found(m, 0), 0, 300);
+            cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &r, &b), FERRY_ACTION_SEND);
+        }
+    }
+}
+
+/* A guest at half speed writes half as often: nothing else is learnt about it. */
+Test(machine, learns_in_the_guests_own_time)
+{
+    FerryBatch b;
+    FerryRound r[2];
+    g_autoptr(FerryPrecopy) full = watched_machine(&b);
+    g_autoptr(FerryPrecopy) half = watched_machine(&b);
+
+    for (unsigned i = 1; i <= 60; i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            FerryPrecopy *m = k ? half : full;
+            /* The first sync is where the throttle begins. */
+            r[k] = (FerryRound){.moment = {.now_ns = 1000 + 10000000ull * (k ? 2 * i - 1 : i)},
+                                .capped_bytes_per_second = 1 << 20,
+                                .uncapped_bytes_per_second = 1 << 20,
+                                .wire_permille = 1000,
+                                .downtime_limit_ns = 1000000,
+                                .throttle_percent = k ? 50 : 0};
+            FerryEvent event = FERRY_EVENT_SENT;
+            while (ferry_precopy_step(m, event, &r[k], &b) != FERRY_ACTION_SYNC) {
+            }
+            ferry_bitmap_set(ferry_precopy_found(m, 0), i % 4 * 60, 60);
+            cr_assert_eq(ferry_precopy_step(m, FERRY_EVENT_SYNCED, &r[k], &b), FERRY_ACTION_SEND);
+        }
+        cr_assert_eq(ferry_precopy_forecast(half)->floor_ns, ferry_precopy_forecast(full)->floor_ns,
+                     "sync %u", i);
+    }
+    cr_expect_gt(ferry_precopy_forecast(full)->floor_ns, 0);
+}
+
+static uint64_t next_random(uint64_t *random)
+{
+    *random ^= *random << 13, *random ^= *random >> 7, *random ^= *random << 17;
+    return *random;
+}
+
+/* What the world answers to an action; the same for both machines. */
+static FerryEvent answer(FerryAction action, FerryPrecopy *a, FerryPrecopy *b, uint64_t *random)
+{
+    if (action == FERRY_ACTION_SYNC) {
+        for (unsigned k = 0; k < 40; k++) {
+            uint64_t page = next_random(random) % (k % 2 ? 300 : 20);
+            ferry_bitmap_set(ferry_precopy_found(a, 0), page, 1);
+            ferry_bitmap_set(ferry_precopy_found(b, 0), page, 1);
+        }
+        return FERRY_EVENT_SYNCED;
+    }
+    return action == FERRY_ACTION_WATCH ? FERRY_EVENT_WATCHED : FERRY_EVENT_SENT;
+}
+
+typedef struct {
+    char policy[24];
+} Named;
+ParameterizedTestParameters(machine, the_same_inputs_give_the_same_actions)
+{
+    static Named rows[] = {{"ferry"}, {"qemu"}, {"qemu-7.2"}, {"fixed-rounds=1000"}};
+    return cr_make_param_array(Named, rows, G_N_ELEMENTS(rows));
+}
+ParameterizedTest(Named *row, machine, the_same_inputs_give_the_same_actions)
+{
+    FerryPolicy policy;
+    const char *why;
+    cr_assert(ferry_policy_parse(row->policy, &policy, &why));
+    g_autoptr(FerryPrecopy) a = ferry_precopy_new(&policy, two_blocks, 2);
+    g_autoptr(FerryPrecopy) b = ferry_precopy_new(&policy, two_blocks, 2);
     FerryEvent event = FERRY_EVENT_READY;
-    uint64_t random = 88172645463325252u;
-    for (unsigned i = 0; i < 2000; i++) {
+    uint64_t random = 88172645463325252u, now_ns = 0, sent = 0;
+    for (unsigned i = 0; i < 4000; i++) {
         FerryBatch batch_a = {0}, batch_b = {0};
-        FerryRound round = {.fixed_ns = 1, .uncapped_bytes_per_second = 1, .wire_permille = 1000},
+        now_ns += next_random(&random) % 20000000;
+        sent += next_random(&random) % 10000;
+        FerryRound round =
+                       {
+                           .moment = {.now_ns = now_ns, .sent_bytes = sent},
+                           .on_stall = FERRY_ON_STALL_THROTTLE,
+                           .throttle_max = 99,
+                           .throttle_initial = 20,
+                           .throttle_trigger = 50,
+                           .capped_bytes_per_second = 1 << 20,
+                           .uncapped_bytes_per_second = 1 << 20,
+                           .round_ns = 1000000,
+                           .wire_permille = 1000,
+                           .downtime_limit_ns = 1000000
+        },
                    same = round;
         FerryAction action = ferry_precopy_step(a, event, &round, &batch_a);
         cr_assert_eq(action, ferry_precopy_step(b, event, &same, &batch_b));
         cr_assert_arr_eq(&batch_a, &batch_b, sizeof batch_a);
-        event = FERRY_EVENT_SENT;
-        if (action == FERRY_ACTION_SYNC) {
-            event = FERRY_EVENT_SYNCED;
-            for (unsigned k = 0; k < 20; k++) {
-                random ^= random << 13, random ^= random >> 7, random ^= random << 17;
-                ferry_bitmap_set(ferry_precopy_found(a, 0), random % 300, 1);
-                ferry_bitmap_set(ferry_precopy_found(b, 0), random % 300, 1);
-            }
+        cr_assert_arr_eq(ferry_precopy_decision(a), ferry_precopy_decision(b),
+                         sizeof(FerryDecision));
+        if (ferry_precopy_phase(a) != FERRY_PHASE_ITERATE) {
+            break;
         }
+        event = answer(action, a, b, &random);
     }
 }
