@@ -17,7 +17,7 @@ typedef enum { RECEIVING, LOADED, OWNER, ABORTED, UNSURE } FerryDestinationState
 typedef enum { BARRIER_UNKNOWN, BARRIER_AT_FLUSH, BARRIER_AT_SECTIONS } FerryBarriers;
 enum { OWNER_NOBODY, OWNER_CANCELLED, OWNER_HERE };
 
-#define FERRY_DIRECT_PAGES 63 /* one read; with their headers they fit in the buffer */
+#define FERRY_DIRECT_PAGES 127 /* one read, half a MiB; with their headers they fit in the buffer */
 
 /* Pages that are being read to their places; destination-direct.c. */
 typedef struct {
