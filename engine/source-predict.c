@@ -255,6 +255,7 @@ void ferry_source_round(FerrySource *s, FerryRound *out_values)
         .unsent_wire_permille = wire_permille(&s->first_wire),
         .rate_permille_p5 = l->avail_switchover_bandwidth ? 1000 : ferry_rate_permille_p5(&s->rate),
         .fixed_ns = s->fixed.total_ns,
+        .pause_ns = s->fixed.pause_ns,
         .margin_ns = margin(s),
         .downtime_limit_ns = l->downtime_limit_ns,
         .on_stall = l->on_stall,

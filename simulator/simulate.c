@@ -188,6 +188,7 @@ static void fill_in(Simulator *s, FerryRound *v)
         .wire_permille = permille(s->resent_bytes, s->resent_pages),
         .unsent_wire_permille = permille(s->first_bytes, s->first_pages),
         .fixed_ns = h->costs.pause_ns + sync_cost(s) + h->costs.fixed_ns + h->link.round_trip_ns,
+        .pause_ns = h->costs.pause_ns,
         .margin_ns = h->margin_ns,
         .rate_permille_p5 = 1000 - h->link.jitter_permille * 9 / 10,
         .downtime_limit_ns = h->downtime_limit_ns,

@@ -52,22 +52,29 @@ static uint64_t downtime(const FerryRound *r, uint64_t dirty_bytes, uint64_t uns
     return wire_ns < UINT64_MAX - r->fixed_ns ? r->fixed_ns + wire_ns : UINT64_MAX;
 }
 
-static uint64_t expected_downtime(const FerryRound *r)
+/* What is left at the pause if @dirty_bytes are known now: pages written while a sync looks, and
+ * until the guest stands, come too. */
+static uint64_t left_at_pause(const Ferry *f, const FerryRound *r, uint64_t dirty_bytes)
+{
+    uint64_t late = (uint64_t)(f->dirtied_per_ns * (double)(r->sync_ns + r->pause_ns));
+
+    return MIN(dirty_bytes + late, MAX(r->ram_bytes, dirty_bytes));
+}
+
+static uint64_t expected_downtime(const Ferry *f, const FerryRound *r)
 {
     uint64_t permille = r->unsent_wire_permille ? r->unsent_wire_permille : r->wire_permille;
 
-    return downtime(r, r->dirty_bytes, r->unsent_bytes, permille, 1000);
+    return downtime(r, left_at_pause(f, r, r->dirty_bytes), r->unsent_bytes, permille, 1000);
 }
 
-/* What is exceeded once in 20 times. Pages that were never sent may be anything; those written
- * while a sync looks, and until the guest stands, come too. */
+/* What is exceeded once in 20 times. Pages that were never sent may be anything. */
 static uint64_t cautious_downtime(const Ferry *f, const FerryRound *r, uint64_t dirty_bytes,
                                   uint64_t unsent_bytes)
 {
-    uint64_t late = (uint64_t)(f->dirtied_per_ns * (double)r->sync_ns);
     uint64_t permille = MAX(MAX(r->unsent_wire_permille, r->wire_permille), 1000);
-    uint64_t ns = downtime(r, MIN(dirty_bytes + late, MAX(r->ram_bytes, dirty_bytes)), unsent_bytes,
-                           permille, r->rate_permille_p5 ? r->rate_permille_p5 : 1000);
+    uint64_t ns = downtime(r, left_at_pause(f, r, dirty_bytes), unsent_bytes, permille,
+                           r->rate_permille_p5 ? r->rate_permille_p5 : 1000);
 
     return ns < UINT64_MAX - r->margin_ns ? ns + r->margin_ns : UINT64_MAX;
 }
@@ -162,10 +169,10 @@ static FerryDecision decide(void *self, const FerryRound *r)
 {
     Ferry *f = self;
     FerryDecision d = {.verdict = FERRY_VERDICT_ANOTHER_ROUND,
-                       .predicted_downtime_ns = expected_downtime(r),
                        .throttle_percent = r->throttle_percent};
 
     learn(f, r);
+    d.predicted_downtime_ns = expected_downtime(f, r);
     if (fits(f, r, d.predicted_downtime_ns)) {
         d.verdict = FERRY_VERDICT_SWITCH_OVER;
         return d;

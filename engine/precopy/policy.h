@@ -44,6 +44,7 @@ typedef struct {
     uint64_t wire_permille;        /* wire bytes per guest byte, in 1/1000, of pages sent again */
     uint64_t unsent_wire_permille; /* of pages sent for the first time */
     uint64_t fixed_ns;  /* measured parts of the downtime that do not depend on dirty_bytes */
+    uint64_t pause_ns;  /* of those: until the guest stands, which writes on till then */
     uint64_t margin_ns; /* by how much those may be worse, 95 times in 100 */
     uint64_t rate_permille_p5; /* the uncapped rate that is exceeded 95 times in 100, in 1/1000 of
                                 * the measured one; 1000: steady, or not known */

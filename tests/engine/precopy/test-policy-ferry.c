@@ -124,6 +124,23 @@ ParameterizedTest(Caution *row, policy_ferry, is_cautious)
                  (unsigned long)d.predicted_downtime_ns);
 }
 
+Test(policy_ferry, what_is_written_until_the_guest_stands_is_left_too)
+{
+    State state = {0};
+    FerryRound r = {.number = 1,
+                    .ram_bytes = 1000 * MIB,
+                    .uncapped_bytes_per_second = 1000 * MIB,
+                    .wire_permille = 1000,
+                    .sync_ns = 10 * MS,
+                    .pause_ns = 90 * MS,
+                    .round_ns = 1000 * MS,
+                    .round_dirtied_bytes = 500 * MIB};
+    for (unsigned i = 0; i < 20; i++) { /* until its rate is known */
+        ferry_policy_ferry.decide(&state, &r);
+    }
+    cr_expect_eq((ferry_policy_ferry.decide(&state, &r).predicted_downtime_ns + MS / 2) / MS, 50);
+}
+
 Test(policy_ferry, a_margin_that_is_never_met_loses_its_weight)
 {
     State state = {0};
