@@ -9,8 +9,9 @@
 /* What waits in the socket is part of the downtime, and as long as a write waits no answer of the
  * peer is seen. So little is gathered, and little may wait, where the link is slow. */
 #define GATHER_NS 4000000ull
-#define QUEUE_NS 20000000ull
-#define QUEUE_LEAST_NS 5000000ull
+#define QUEUE_NS 40000000ull
+#define QUEUE_LEAST_NS 10000000ull
+#define QUEUES_PER_LIMIT 6
 #define QUEUE_LEAST_BYTES (256u << 10)
 #define QUEUE_STEP_NS 500000ull
 
@@ -32,18 +33,29 @@ static void begin_write(FerrySource *s)
     s->waited_before = ferry_ram_sender_waited_ns(s->sender);
 }
 
+/* A shaped link that stood idle takes the first bytes faster than it can go on. */
+#define IDLE_BYTES 65536
+#define IDLE_WEIGHT 8
+#define PIECES_ENOUGH 4
+static gboolean was_idle(const FerrySource *s, uint64_t queued)
+{
+    return s->queued_before < IDLE_BYTES && queued > IDLE_BYTES &&
+           s->rate.pieces.n >= PIECES_ENOUGH;
+}
+
 /* What left for the peer since the last look, and how long that took. */
 static void learn_rate(FerrySource *s)
 {
     uint64_t written = ferry_ram_sender_bytes_written(s->sender) - s->written_before;
-    gint64 delivered =
-        (gint64)written + s->queued_before - (gint64)ferry_ram_sender_queued(s->sender);
+    uint64_t queued = ferry_ram_sender_queued(s->sender);
+    gint64 delivered = (gint64)written + s->queued_before - (gint64)queued;
     uint64_t busy = ferry_now_ns() - s->busy_since_ns;
     uint64_t waited = ferry_ram_sender_waited_ns(s->sender) - s->waited_before;
 
     /* Bytes that left while the limit held us back say nothing about the channel. */
     if (written > 0 && delivered > 0 && waited < busy / 16) {
-        ferry_rate_add(&s->rate, (uint64_t)delivered, busy - waited);
+        unsigned part = was_idle(s, queued) ? IDLE_WEIGHT : 1;
+        ferry_rate_add(&s->rate, (uint64_t)delivered / part, (busy - waited) / part);
     }
 }
 
@@ -126,10 +138,11 @@ static gboolean await_queue(FerrySource *s, GError **error)
 {
     uint64_t rate = ferry_rate_get(&s->rate), begin_ns = ferry_now_ns();
     uint64_t longest =
-        CLAMP(s->current.downtime_limit_ns / 8, QUEUE_LEAST_NS, QUEUE_NS) + s->peer.round_trip_ns;
+        CLAMP(s->current.downtime_limit_ns / QUEUES_PER_LIMIT, QUEUE_LEAST_NS, QUEUE_NS) +
+        s->peer.round_trip_ns;
     uint64_t most = ferry_scale(rate, longest, 1000000000) + QUEUE_LEAST_BYTES;
 
-    if (s->paused || rate == 0 || ferry_ram_sender_is_in_background(s->sender)) {
+    if (rate == 0 || ferry_ram_sender_is_in_background(s->sender)) {
         return TRUE;
     }
     while (ferry_ram_sender_queued(s->sender) > most &&

@@ -28,7 +28,7 @@ typedef struct {
     FerrySpread pieces; /* bytes per ns */
 } FerryRate;
 #define FERRY_RATE_HALF_LIFE_NS 500000000.0
-#define FERRY_RATE_PIECE_NS 20000000.0 /* of a last copy, about */
+#define FERRY_RATE_PIECE_NS 50000000.0 /* of a last copy, about */
 #define FERRY_RATE_PIECE_SAMPLES 16
 
 /* @bytes reached the peer's kernel in @busy_ns; time spent waiting for a rate limit is not busy. */

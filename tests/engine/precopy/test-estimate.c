@@ -56,7 +56,7 @@ Test(estimate, a_rate_that_varies_is_known_to_be_less_at_times)
     FerryRate r = {0};
 
     for (unsigned i = 0; i < 100; i++) { /* pieces of 90 and 110 MB/s: off by 10 % each */
-        ferry_rate_add(&r, i % 2 ? 1800000 : 2200000, 20000000);
+        ferry_rate_add(&r, i % 2 ? 4500000 : 5500000, 50000000);
     }
     cr_expect_gt(ferry_rate_permille_p5(&r), 760);
     cr_expect_lt(ferry_rate_permille_p5(&r), 830);
@@ -67,7 +67,7 @@ Test(estimate, a_rate_that_breaks_down_at_times_is_not_taken_for_nothing)
     FerryRate r = {0};
 
     for (unsigned i = 0; i < 100; i++) {
-        ferry_rate_add(&r, i % 2 ? 0 : 4000000, 20000000);
+        ferry_rate_add(&r, i % 2 ? 0 : 10000000, 50000000);
     }
     cr_expect_eq(ferry_rate_permille_p5(&r), 250);
 }
