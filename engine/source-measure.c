@@ -40,7 +40,7 @@ static void begin_write(FerrySource *s)
 static gboolean was_idle(const FerrySource *s, uint64_t queued)
 {
     return s->queued_before < IDLE_BYTES && queued > IDLE_BYTES &&
-           s->rate.pieces.n >= PIECES_ENOUGH;
+           s->rate.n >= PIECES_ENOUGH;
 }
 
 /* What left for the peer since the last look, and how long that took. */
@@ -104,6 +104,7 @@ static gboolean probe(FerrySource *s, GError **error)
         }
     }
     learn_rate(s);
+    ferry_rate_end_piece(&s->rate); /* one that is held up by chance shall not spoil the others */
     s->watching = FALSE;
     s->probed_ns = ferry_now_ns();
     /* A PING may be due in pay_back. */

@@ -18,24 +18,24 @@ void ferry_spread_add(FerrySpread *spread, double sample);
 /* By how much a sample exceeds the mean at most, 19 times in 20; 0 before there are two. */
 double ferry_spread_margin(const FerrySpread *spread);
 
-/* How fast the channel takes bytes when nothing but the link and the engine hold it back. Old
- * samples fade: after as much busy time as the window is long they weigh half. Zero-initialise it.
- */
-typedef struct {
-    double bytes, ns;
-    double piece_bytes, piece_ns; /* samples are put together to pieces, whose spread is kept */
-    unsigned piece_samples;
-    FerrySpread pieces; /* bytes per ns */
-} FerryRate;
-#define FERRY_RATE_HALF_LIFE_NS 500000000.0
+/* How fast the channel takes bytes when nothing but the link and the engine hold it back. Samples
+ * are put together to pieces; the median of the last few counts, so that a moment in which
+ * everything stood still, or a burst, changes nothing. Zero-initialise it. */
+#define FERRY_RATE_PIECES 9
 #define FERRY_RATE_PIECE_NS 50000000.0 /* of a last copy, about */
-#define FERRY_RATE_PIECE_SAMPLES 16
+typedef struct {
+    double bytes, ns;                 /* of the piece that is being put together */
+    double pieces[FERRY_RATE_PIECES]; /* bytes per ns */
+    unsigned n, next;
+} FerryRate;
 
 /* @bytes reached the peer's kernel in @busy_ns; time spent waiting for a rate limit is not busy. */
 void ferry_rate_add(FerryRate *rate, uint64_t bytes, uint64_t busy_ns);
+/* What was added since the last piece is one, however short it is. */
+void ferry_rate_end_piece(FerryRate *rate);
 /* Bytes/s; 0 until there is a sample. */
 uint64_t ferry_rate_get(const FerryRate *rate);
-/* What a piece's rate exceeds 19 times in 20, in 1/1000 of the mean: from 250 to 1000, which is
+/* What a piece's rate exceeds 19 times in 20, in 1/1000 of the median: from 250 to 1000, which is
  * also said before there are a few pieces. */
 unsigned ferry_rate_permille_p5(const FerryRate *rate);
 
