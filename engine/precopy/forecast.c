@@ -11,7 +11,7 @@
 #define STAGE_E_FOLDS 12.0 /* of a stage that never ends: then it is as good as over */
 #define WRITES_UNSEEN 5.0  /* that may have been possible where none was found */
 #define DEVIATIONS 3.0     /* of the number of writes found: by so much the guest may be worse */
-#define PASS_TRUST 0.8     /* in a first pass: groups may turn out to be less alike */
+#define PASS_DOUBT 0.35    /* at the very start: groups may turn out to be less alike */
 #define LOOK_NS_MIN 10000000.0 /* between two looks at what is left, the policy's */
 #define LOOK_NS_MAX 100000000.0
 #define LOOKS_PER_LIMIT 8
@@ -70,10 +70,15 @@ static double capped(const FerryForecastInput *in)
                                                               : in->uncapped_bytes_per_second));
 }
 
+static uint64_t besides_pages_ns(const FerryForecastInput *in)
+{
+    return in->fixed_ns + MIN(in->margin_ns, UINT64_MAX - in->fixed_ns);
+}
+
 /* How many pages may be left for the last copy at that rate. */
 static double pages_that_fit(const FerryForecastInput *in, double bytes_per_second)
 {
-    uint64_t fixed = in->fixed_ns + MIN(in->margin_ns, UINT64_MAX - in->fixed_ns);
+    uint64_t fixed = besides_pages_ns(in);
     double p5 = in->rate_permille_p5 ? (double)in->rate_permille_p5 / 1000 : 1;
 
     if (fixed >= in->downtime_limit_ns) {
@@ -241,25 +246,34 @@ static double find_moment(Plan *p, double fits, double look, double *out_left)
     return -1;
 }
 
+/* How far the hottest @floor pages are known; less so while much was never sent. */
+static double trust_in(const FerryCensus *census, const FerryForecastInput *in, double floor)
+{
+    double all = (double)census->never, hottest = 0, known = 0;
+
+    for (unsigned i = FERRY_HEAT_CLASSES; i-- > 0;) {
+        double part = CLAMP(floor - hottest, 0, (double)census->pages[i]);
+        known += part * census->known_permille_of[i] / 1000;
+        hottest += part;
+        all += (double)census->pages[i];
+    }
+    double unsent = all > 0 ? MIN((double)in->unsent_pages / all, 1) : 0;
+    return (hottest > 0 ? known / hottest : 1) * (1 - PASS_DOUBT * unsent * unsent);
+}
+
 /* What the guest may be like at best and at worst, as far as it is known. */
 static FerryOutlook look(const FerryCensus *census, const FerryForecastInput *in, double speed,
                          double fits)
 {
-    double link = capped(in), floor = ferry_forecast_floor_pages(census, link, speed);
-    double chance = DEVIATIONS / (census->hits > 0 ? census->hits : 1), hottest = 0, known = 0;
+    double link = capped(in);
 
     if (census->hits < 1) {
         return census->watched_seconds * link > 2 * WRITES_UNSEEN ? FERRY_OUTLOOK_MEETS
                                                                   : FERRY_OUTLOOK_UNKNOWN;
     }
-    chance = census->hits > 0 ? DEVIATIONS * ferry_exp(-ferry_log(census->hits) / 2) : chance;
-    for (unsigned i = FERRY_HEAT_CLASSES; i-- > 0 && hottest < floor;) {
-        double part = MIN((double)census->pages[i], floor - hottest);
-        known += part * census->known_permille_of[i];
-        hottest += part;
-    }
-    double trust = hottest > 0 ? known / hottest / 1000 : 1;
-    trust *= in->unsent_pages > 0 ? PASS_TRUST : 1;
+    double chance = DEVIATIONS * ferry_exp(-ferry_log(census->hits) / 2);
+    double floor = ferry_forecast_floor_pages(census, link, speed);
+    double trust = trust_in(census, in, floor);
     if (ferry_forecast_floor_pages(census, link * (1 + chance), speed) * trust > fits) {
         return FERRY_OUTLOOK_STALLS;
     }
@@ -298,6 +312,9 @@ static uint64_t needed_rate(const FerryCensus *census, const FerryForecastInput 
            ferry_forecast_floor_pages(census, link_rate(in, fast), 1) > pages_that_fit(in, fast)) {
         fast *= 2;
     }
+    if (fast >= 1e15) {
+        return UINT64_MAX;
+    }
     for (unsigned i = 0; i < HALVINGS; i++) {
         double middle = (slow + fast) / 2;
         gboolean enough = ferry_forecast_floor_pages(census, link_rate(in, middle), 1) <=
@@ -324,9 +341,8 @@ FerryForecast ferry_forecast(const FerryCensus *census, const FerryForecastInput
     f.floor_ns = downtime_ns(in, floor);
     f.throttle_percent = throttle(census, in, fits);
     f.needed_bytes_per_second = needed_rate(census, in);
-    f.outlook = in->fixed_ns + in->margin_ns > in->downtime_limit_ns
-                    ? FERRY_OUTLOOK_STALLS
-                    : look(census, in, speed, fits);
+    f.outlook = besides_pages_ns(in) > in->downtime_limit_ns ? FERRY_OUTLOOK_STALLS
+                                                             : look(census, in, speed, fits);
     Plan plan = make_plan(census, in, speed);
     double look_ns =
         CLAMP((double)in->downtime_limit_ns / LOOKS_PER_LIMIT, LOOK_NS_MIN, LOOK_NS_MAX) / 2;

@@ -3,7 +3,7 @@
 
 /* A census looks at no more than so many pages (stripes at regular distances), and not again before
  * it weighs little. */
-#define SAMPLE_PAGES (UINT64_C(1) << 21)
+#define SAMPLE_PAGES (UINT64_C(1) << 19)
 /* A census was wrong about the guest when so much of what came, or did not, was not foretold. */
 #define AMISS 0.8
 #define FEW 300 /* writes are no surprise */

@@ -20,6 +20,14 @@ typedef struct {
     unsigned exposure : 8; /* until the last hit, or what was added up since: a code */
 } Page;
 
+/* Where adding up exposures is: it goes over all memory, a chunk at a time, again and again. */
+typedef struct {
+    uint64_t begin_ns; /* of this time over */
+    uint64_t done, total;
+    unsigned block; /* the next one */
+    uint64_t chunk;
+} FerryFold;
+
 /* What the last census expects of pages that were clean then, a second, by their class; of those
  * never found written in the last place. And what came. */
 #define UNSEEN FERRY_HEAT_CLASSES
@@ -36,7 +44,8 @@ struct FerryHeat {
     uint64_t total_pages, touched_chunks;
     Page **pages;
     uint8_t **touched; /* per block and chunk: not all pages of it are untouched */
-    uint64_t watched_ns, last_ns, folded_ns, counted_ns;
+    uint64_t watched_ns, last_ns, counted_ns;
+    FerryFold fold;
     uint64_t censuses;
     FerryCensus census;
     FerryForetold foretold;

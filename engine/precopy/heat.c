@@ -6,7 +6,7 @@
  * before they come round again all exposures are added up and begin anew. */
 #define TICK_SHIFT 21
 #define TICKS 8190u
-#define FOLD_NS (UINT64_C(1) << 33)
+#define FOLD_NS UINT64_C(6000000000)
 /* Seconds of exposure are kept in tenths of octaves from 2^-10 s on, up to 12 hours. */
 #define CODES_PER_OCTAVE 10
 #define LEAST_OCTAVE (-10)
@@ -18,7 +18,7 @@
 
 static uint64_t n_chunks(const FerryHeat *h, unsigned block)
 {
-    return (h->block_pages[block] + CHUNK_PAGES - 1) / CHUNK_PAGES;
+    return MAX((h->block_pages[block] + CHUNK_PAGES - 1) / CHUNK_PAGES, 1);
 }
 
 static double log2_of(double x) { return ferry_log(x) * 1.44269504088896341; }
@@ -101,6 +101,7 @@ FerryHeat *ferry_heat_new(const uint64_t *block_pages, unsigned n_blocks)
         h->pages[i] = g_new0(Page, block_pages[i]);
         h->touched[i] = g_new0(uint8_t, n_chunks(h, i));
         h->total_pages += block_pages[i];
+        h->fold.total += n_chunks(h, i);
     }
     for (unsigned code = 0; code < CODES; code++) {
         double octaves = LEAST_OCTAVE + (double)code / CODES_PER_OCTAVE;
@@ -181,43 +182,63 @@ static void forget_page(const FerryHeat *h, Page *page, uint64_t dither, uint64_
     }
 }
 
-static void each_touched(FerryHeat *h, uint64_t now_ns,
-                         void (*change)(const FerryHeat *h, Page *page, uint64_t dither,
-                                        uint64_t now_ns))
+/* The next chunk, round and round. */
+static void fold_next(FerryHeat *h, uint64_t now_ns,
+                      void (*change)(const FerryHeat *h, Page *page, uint64_t dither,
+                                     uint64_t now_ns))
 {
-    for (unsigned b = 0; b < h->n_blocks; b++) {
-        for (uint64_t i = 0; i < h->block_pages[b]; i++) {
-            if (i % CHUNK_PAGES == 0 && !h->touched[b][i / CHUNK_PAGES]) {
-                i += CHUNK_PAGES - 1;
-                continue;
-            }
-            change(h, &h->pages[b][i], i ^ now_ns, now_ns);
+    FerryFold *f = &h->fold;
+    uint64_t first = f->chunk * CHUNK_PAGES;
+
+    if (h->touched[f->block][f->chunk]) {
+        for (uint64_t i = first; i < MIN(first + CHUNK_PAGES, h->block_pages[f->block]); i++) {
+            change(h, &h->pages[f->block][i], i ^ now_ns, now_ns);
         }
     }
-    h->folded_ns = now_ns;
+    if (++f->chunk == n_chunks(h, f->block)) {
+        f->chunk = 0;
+        f->block = f->block + 1 < h->n_blocks ? f->block + 1 : 0;
+    }
+    if (++f->done >= f->total) {
+        f->done = 0;
+        f->begin_ns = now_ns;
+    }
 }
 
-/* All exposures are added up before ticks come round: also when that is long ago, by what they were
- * at the moment before. */
+/* All exposures are added up before ticks come round, a little each time; all at once if nobody
+ * came for long, by what they were at the moment before. */
 void ferry_heat_advance(FerryHeat *h, uint64_t now_ns)
 {
-    if (now_ns > h->folded_ns && now_ns - h->folded_ns > FOLD_NS) {
-        each_touched(h, now_ns, fold_page);
+    FerryFold *f = &h->fold;
+
+    if (now_ns <= h->last_ns) {
+        return;
     }
-    h->last_ns = MAX(h->last_ns, now_ns);
+    uint64_t due = f->total;
+    if (now_ns - h->last_ns > FOLD_NS / 2) {
+        f->done = 0;
+    } else if (now_ns - f->begin_ns < FOLD_NS) {
+        due = (now_ns - f->begin_ns) / (FOLD_NS / f->total + 1);
+    }
+    for (uint64_t i = f->done; i < due; i++) {
+        fold_next(h, now_ns, fold_page);
+    }
+    h->last_ns = now_ns;
 }
 
-void ferry_heat_forget(FerryHeat *h, uint64_t now_ns)
+void ferry_heat_forget(FerryHeat *h, uint64_t since_ns)
 {
-    each_touched(h, now_ns, forget_page);
-    h->watched_ns = now_ns;
+    for (uint64_t i = 0; i < h->fold.total; i++) {
+        fold_next(h, since_ns, forget_page);
+    }
+    h->watched_ns = since_ns;
 }
 
 void ferry_heat_watch(FerryHeat *h, uint64_t now_ns)
 {
     h->watched_ns = now_ns;
     h->last_ns = MAX(h->last_ns, now_ns);
-    h->folded_ns = MAX(h->folded_ns, now_ns);
+    h->fold.begin_ns = now_ns;
 }
 
 void ferry_heat_sent(FerryHeat *h, unsigned block, uint64_t first, uint64_t n, uint64_t now_ns)
@@ -264,10 +285,11 @@ static void learn(FerryHeat *h, Page *page, uint64_t dither, uint64_t before_ns,
     page->since = WAITING;
 }
 
-/* Writes of one page per second, the mean over the stripe's exposure. */
-static double stripe_rate(const FerryHeat *h, unsigned block, uint64_t first, uint64_t now_ns)
+/* Writes of one page per second, the mean over @n of them. */
+static double mean_rate(const FerryHeat *h, unsigned block, uint64_t first, uint64_t n,
+                        uint64_t now_ns)
 {
-    uint64_t end = MIN(first + STRIPE, h->block_pages[block]);
+    uint64_t end = MIN(first + n, h->block_pages[block]);
     double hits = 0, seconds = 0;
 
     for (uint64_t i = first; i < end; i++) {
@@ -291,6 +313,27 @@ unsigned ferry_heat_judge(const FerryHeat *h, Page page, double stripe_rate)
     return ferry_heat_class_of(likely > 1e-200 ? rates / likely : page.hits / seconds);
 }
 
+static void judge_learnt(FerryHeat *h, unsigned block, uint64_t first, uint64_t learnt,
+                         uint64_t now_ns)
+{
+    unsigned bit = (unsigned)__builtin_ctzll(learnt);
+    /* Of few pages, those around one of them say enough: more would cost more cache misses. */
+    gboolean few = __builtin_popcountll(learnt) < 8;
+    double rate = few ? mean_rate(h, block, first + (bit & ~15u), 16, now_ns)
+                      : mean_rate(h, block, first, STRIPE, now_ns);
+    Page last[4] = {0}; /* many have learnt the same */
+
+    for (; learnt != 0; learnt &= learnt - 1) {
+        Page *page = &h->pages[block][first + (unsigned)__builtin_ctzll(learnt)];
+        Page *same = &last[page->exposure % G_N_ELEMENTS(last)];
+        if (page->hits != same->hits || page->exposure != same->exposure) {
+            *same = *page;
+            same->heat = ferry_heat_judge(h, *page, rate) & 63;
+        }
+        page->heat = same->heat;
+    }
+}
+
 void ferry_heat_written(FerryHeat *h, unsigned block, uint64_t first, uint64_t mask,
                         uint64_t before_ns, uint64_t now_ns)
 {
@@ -312,11 +355,7 @@ void ferry_heat_written(FerryHeat *h, unsigned block, uint64_t first, uint64_t m
         h->touched[block][first / CHUNK_PAGES] = 1;
         h->touched_chunks++;
     }
-    double rate = stripe_rate(h, block, first, now_ns);
-    for (; learnt != 0; learnt &= learnt - 1) {
-        Page *page = &h->pages[block][first + (unsigned)__builtin_ctzll(learnt)];
-        page->heat = ferry_heat_judge(h, *page, rate) & 63;
-    }
+    judge_learnt(h, block, first, learnt, now_ns);
 }
 
 unsigned ferry_heat_class(const FerryHeat *h, unsigned block, uint64_t page)
