@@ -56,9 +56,10 @@ static uint64_t downtime(const FerryRound *r, uint64_t dirty_bytes, uint64_t uns
  * until the guest stands, come too. */
 static uint64_t left_at_pause(const Ferry *f, const FerryRound *r, uint64_t dirty_bytes)
 {
-    uint64_t late = (uint64_t)(f->dirtied_per_ns * (double)(r->sync_ns + r->pause_ns));
+    double late = f->dirtied_per_ns * (double)(r->sync_ns + r->pause_ns);
+    uint64_t room = r->ram_bytes - MIN(dirty_bytes, r->ram_bytes);
 
-    return MIN(dirty_bytes + late, MAX(r->ram_bytes, dirty_bytes));
+    return dirty_bytes + (late < (double)room ? (uint64_t)late : room);
 }
 
 static uint64_t expected_downtime(const Ferry *f, const FerryRound *r)
@@ -108,10 +109,9 @@ static gboolean is_round_over(void *self, const FerryMoment *now, uint64_t pendi
     }
     uint64_t sent = r->dirty_bytes - MIN(pending_bytes, r->dirty_bytes);
     uint64_t unsent = r->unsent_bytes - MIN(sent, r->unsent_bytes);
-    uint64_t dirtied = (uint64_t)(f->dirtied_per_ns * (double)ns);
-    return r->downtime_limit_ns > 0 &&
-           cautious_downtime(f, r, pending_bytes + MIN(dirtied, r->ram_bytes), unsent) <=
-               r->downtime_limit_ns;
+    double dirtied = MIN(f->dirtied_per_ns * (double)ns, (double)r->ram_bytes);
+    return r->downtime_limit_ns > 0 && cautious_downtime(f, r, pending_bytes + (uint64_t)dirtied,
+                                                         unsent) <= r->downtime_limit_ns;
 }
 
 static void learn(Ferry *f, const FerryRound *r)
