@@ -5,10 +5,16 @@
 #include "tools/predict.h"
 
 #define RECORD_PAGE_BYTES 4104.0
-#define HOPELESS_RUNS 10u /* so many in a row say enough */
+#define HOPELESS_RUNS 6u /* so many in a row say enough */
 #define LIMIT_RUNS 10u
 #define LIMIT_TRIES 16u
 #define NS 1e9
+#define JITTER_LEAST 20.0 /* permille of the rate */
+#define JITTER_MOST 200.0
+#define MARGIN_MOST_NS 30e6
+/* What socket buffers and queues on the way hold: so much time, or bytes. */
+#define QUEUE_MS 30
+#define QUEUE_MAX (4u << 20)
 
 static FerrySimulation prepare(const FerryPredictGuest *guest, const FerryPredictTask *task,
                                double patience_s)
@@ -16,9 +22,8 @@ static FerrySimulation prepare(const FerryPredictGuest *guest, const FerryPredic
     FerrySimCosts costs = FERRY_SIM_COSTS_DEFAULT;
     FerrySimulation s = {
         .link = {.bytes_per_second = task->link_bytes_per_second,
-                 .queue_bytes = 256u << 10,
-                 .round_trip_ns = 500000,
-                 .jitter_permille = 30},
+                 .queue_bytes = MIN(task->link_bytes_per_second * QUEUE_MS / 1000, QUEUE_MAX),
+                 .round_trip_ns = 500000},
         .costs = costs,
         .policy = task->policy,
         .max_bandwidth = task->max_bandwidth,
@@ -33,14 +38,19 @@ static FerrySimulation prepare(const FerryPredictGuest *guest, const FerryPredic
     return s;
 }
 
-/* What a host takes for pauses, syncs and device state is not known either: half to twice. */
+/* What a host takes for pauses, syncs and device state is not known either: half to twice. Nor is
+ * how steady host and link are, hence how much a policy keeps in hand. */
 static void vary(FerrySimulation *s, uint64_t seed)
 {
     const FerrySimCosts costs = FERRY_SIM_COSTS_DEFAULT;
     FerryRandom random = {.state = seed * 1000003};
     double factor = 0.5 + 1.5 * ferry_random_unit(&random);
 
+    double unsteady = ferry_random_unit(&random);
+
     s->seed = seed;
+    s->link.jitter_permille = (unsigned)(JITTER_LEAST + (JITTER_MOST - JITTER_LEAST) * unsteady);
+    s->margin_ns = (uint64_t)(MARGIN_MOST_NS * unsteady);
     s->costs.fixed_ns = (uint64_t)((double)costs.fixed_ns * factor);
     s->costs.pause_ns = (uint64_t)((double)costs.pause_ns * factor);
     s->costs.sync_ns_per_gib = (uint64_t)((double)costs.sync_ns_per_gib * factor);
@@ -196,7 +206,7 @@ static unsigned try_limit(const FerryPredictGuest *guest, const FerryPredictTask
 static uint64_t suggest_limit(const FerryPredictGuest *guest, const FerryPredictTask *task,
                               const FerryPrediction *p)
 {
-    double limit_ms = MAX(p->floor_ms.p50 * 1.1, (double)task->downtime_limit_ms);
+    double limit_ms = MAX(p->floor_ms.p95 * 1.1, (double)task->downtime_limit_ms);
 
     for (unsigned i = 0; i < LIMIT_TRIES && limit_ms <= 2e6; i++) {
         uint64_t rounded = (uint64_t)(ceil(limit_ms / 10) * 10);
@@ -214,8 +224,8 @@ void ferry_predict_run(const FerryPredictGuest *guest, const FerryPredictTask *t
     uint64_t rate = task->max_bandwidth ? task->max_bandwidth : task->link_bytes_per_second;
     double pass_s = (double)(guest->observed.ram_pages - guest->observed.zero_pages) *
                     RECORD_PAGE_BYTES / (double)rate;
-    FerryPrediction p = {.patience_s = task->patience_s > 0 ? task->patience_s
-                                                            : CLAMP(10 * pass_s, 20, 3600)};
+    FerryPrediction p = {.patience_s =
+                             task->patience_s > 0 ? task->patience_s : CLAMP(5 * pass_s, 10, 3600)};
     FerrySimulation s = prepare(guest, task, p.patience_s);
     g_auto(Samples) samples = {0};
 

@@ -30,7 +30,7 @@ typedef struct {
     FerryPolicy policy;
     uint64_t link_bytes_per_second, max_bandwidth; /* 0: nothing else caps rounds */
     uint64_t downtime_limit_ms;
-    double patience_s; /* how long a migration may take; 0: ten times a first pass */
+    double patience_s; /* how long a migration may take; 0: five times a first pass */
     unsigned runs;
 } FerryPredictTask;
 
