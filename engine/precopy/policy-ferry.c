@@ -21,14 +21,14 @@
 #define SYNC_SHARE 20
 #define EARLY_SYNC_NS (5 * MS) /* when the end seems near */
 
-/* A margin that is never met loses its weight in so long: the guest shall move all the same. */
-#define PATIENCE_NS (10000 * MS)
+/* A margin that alone stands in the way loses its weight in so long: the guest shall move. */
+#define PATIENCE_NS (5000 * MS)
 
 typedef struct {
     FerryStall stall;
     FerryRound last; /* what the last sync said; its forecast is not kept */
     unsigned syncs;
-    uint64_t nearly_ns;    /* since when only the margin stands in the way; 0: it does not */
+    uint64_t nearly_ns;    /* for how long, lately, only the margin stood in the way */
     double dirtied_per_ns; /* bytes that were clean, lately */
 } Ferry;
 
@@ -133,19 +133,15 @@ static gboolean fits(Ferry *f, const FerryRound *r, uint64_t expected_ns)
     uint64_t cautious = cautious_downtime(f, r, r->dirty_bytes, r->unsent_bytes);
 
     if (r->number == 0 || expected_ns > limit) {
-        f->nearly_ns = 0;
+        f->nearly_ns -= MIN(f->nearly_ns, r->round_ns);
         /* A budget of 0 asks for nothing left to send. */
         return r->number > 0 && limit == 0 && r->dirty_bytes == 0;
     }
     if (cautious <= limit) {
         return TRUE;
     }
-    if (f->nearly_ns == 0) {
-        f->nearly_ns = MAX(r->moment.now_ns, 1);
-    }
-    uint64_t waited = r->moment.now_ns - MIN(f->nearly_ns, r->moment.now_ns);
-    waited = MIN(waited, PATIENCE_NS);
-    return ferry_scale(cautious - expected_ns, PATIENCE_NS - waited, PATIENCE_NS) <=
+    f->nearly_ns = MIN(f->nearly_ns + MIN(r->round_ns, PATIENCE_NS), PATIENCE_NS);
+    return ferry_scale(cautious - expected_ns, PATIENCE_NS - f->nearly_ns, PATIENCE_NS) <=
            limit - expected_ns;
 }
 

@@ -144,13 +144,19 @@ Test(policy_ferry, what_is_written_until_the_guest_stands_is_left_too)
 Test(policy_ferry, a_margin_that_is_never_met_loses_its_weight)
 {
     State state = {0};
-    FerryRound r = {
-        .number = 1, .fixed_ns = 60 * MS, .downtime_limit_ns = 100 * MS, .margin_ns = 80 * MS};
-    for (unsigned i = 0; i <= 5; i++) {
-        r.moment.now_ns += 1000 * MS;
-        cr_expect_eq(ferry_policy_ferry.decide(&state, &r).verdict,
-                     i < 5 ? FERRY_VERDICT_ANOTHER_ROUND : FERRY_VERDICT_SWITCH_OVER, "%u", i);
+    FerryRound r = {.number = 1,
+                    .round_ns = 500 * MS,
+                    .fixed_ns = 60 * MS,
+                    .downtime_limit_ns = 100 * MS,
+                    .margin_ns = 80 * MS};
+    for (unsigned i = 1; i < 5; i++) {
+        cr_expect_eq(ferry_policy_ferry.decide(&state, &r).verdict, FERRY_VERDICT_ANOTHER_ROUND);
     }
+    r.fixed_ns = 101 * MS; /* for a moment; it counts as half a second less */
+    cr_expect_eq(ferry_policy_ferry.decide(&state, &r).verdict, FERRY_VERDICT_ANOTHER_ROUND);
+    r.fixed_ns = 60 * MS;
+    cr_expect_eq(ferry_policy_ferry.decide(&state, &r).verdict, FERRY_VERDICT_ANOTHER_ROUND);
+    cr_expect_eq(ferry_policy_ferry.decide(&state, &r).verdict, FERRY_VERDICT_SWITCH_OVER);
 }
 
 /* A sync at which nothing fits, then looks at each millisecond: when the round is over. */
