@@ -132,9 +132,10 @@ static int new_socket(int family, GError **error)
 /* The channels ask for non-blocking calls one by one. */
 static void make_blocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK); }
 
-/* Whether both ends are on this host. */
-static gboolean stays_here(int fd)
+/* Whether that is an address of this host: then what is sent there comes from it. Sends nothing. */
+static gboolean is_here(const struct addrinfo *to)
 {
+    g_auto(FerryFd) fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
@@ -142,7 +143,8 @@ static gboolean stays_here(int fd)
     } here = {0}, there = {0};
     socklen_t n = sizeof here, m = sizeof there;
 
-    if (getsockname(fd, &here.any, &n) < 0 || getpeername(fd, &there.any, &m) < 0) {
+    if (fd < 0 || connect(fd, to->ai_addr, to->ai_addrlen) < 0 ||
+        getsockname(fd, &here.any, &n) < 0 || getpeername(fd, &there.any, &m) < 0) {
         return FALSE;
     }
     return here.any.sa_family == AF_INET6
@@ -151,12 +153,13 @@ static gboolean stays_here(int fd)
 }
 
 /* Within a host nothing is lost and nothing is to be shared fairly: a congestion control that paces
- * itself (bbr) only costs, a third of the CPU time of a copy. The simplest one is always there. */
-static void choose_congestion_control(int fd)
+ * itself (bbr) only costs, a third of the CPU time of a copy. The simplest one is always there. A
+ * connection that began with another goes on pacing: this comes first. */
+static void choose_congestion_control(int fd, const struct addrinfo *to)
 {
     static const char name[] = "reno";
 
-    if (stays_here(fd)) {
+    if (is_here(to)) {
         setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof name - 1);
     }
 }
@@ -174,6 +177,9 @@ static int connect_tcp(const FerryAddress *address, uint64_t deadline_ns,
     for (struct addrinfo *ai = list; ai != NULL && connected < 0; ai = ai->ai_next) {
         GError **why = first == NULL ? &first : NULL;
         g_auto(FerryFd) fd = new_socket(ai->ai_family, why);
+        if (fd >= 0) {
+            choose_congestion_control(fd, ai);
+        }
         if (fd >= 0 && connect_one(fd, ai->ai_addr, ai->ai_addrlen, interrupt, deadline_ns, why)) {
             connected = ferry_fd_steal(&fd);
         } else if (!ferry_may_wait(interrupt, deadline_ns, NULL)) {
@@ -188,7 +194,6 @@ static int connect_tcp(const FerryAddress *address, uint64_t deadline_ns,
         return -1;
     }
     setsockopt(connected, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    choose_congestion_control(connected);
     make_blocking(connected);
     return connected;
 }
