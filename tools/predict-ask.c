@@ -213,42 +213,38 @@ static gboolean measure_ferry(Monitor *m, double seconds, uint64_t bytes_per_sec
     return measure(m, first, out, error);
 }
 
-/* Each time another window. Where the bitmap is not to be had, pages are sampled. */
+/* A QEMU 7.2 without KVM does not survive being asked for its bitmap; then pages are sampled. */
+static gboolean choose_mode(Monitor *m, GError **error)
+{
+    g_autoptr(JsonNode) owner = NULL;
+    JsonObject *kvm = call(m, "query-kvm", NULL, &owner, error);
+
+    m->mode = kvm && ferry_report_flag(kvm, "enabled") ? "dirty-bitmap" : "page-sampling";
+    return kvm != NULL;
+}
+
+/* Each time another window. */
 static gboolean measure_qemu(Monitor *m, double seconds, uint64_t bytes_per_second,
                              FerryPredictGuest *out, GError **error)
 {
     static const double finer[] = {0.05, 0.2, 1};
     g_autoptr(JsonNode) owner = NULL;
     JsonObject *memory = call(m, "query-memory-size-summary", NULL, &owner, error);
-    g_autoptr(GError) refused = NULL;
 
-    if (!memory) {
+    if (!memory || !choose_mode(m, error)) {
         return FALSE;
     }
-    out->observed.ram_pages =
-        (uint64_t)((number(memory, "base-memory", 1e17) + number(memory, "plugged-memory", 1e17)) /
-                   FERRY_WORKLOAD_PAGE);
+    double bytes = number(memory, "base-memory", 1e17) + number(memory, "plugged-memory", 1e17);
+    out->observed.ram_pages = (uint64_t)(bytes / FERRY_WORKLOAD_PAGE);
     if (seconds == 0) { /* as long as a first pass takes, about */
-        double bytes = (double)out->observed.ram_pages * FERRY_WORKLOAD_PAGE;
         seconds = bytes_per_second ? CLAMP(bytes / (double)bytes_per_second, 2, 8) : 4;
     }
-    m->mode = "dirty-bitmap";
-    for (unsigned i = 0; m->has_ms && i < G_N_ELEMENTS(finer) && finer[i] < seconds; i++) {
+    for (unsigned i = 0; m->has_ms && i < G_N_ELEMENTS(finer) && finer[i] < seconds / 2; i++) {
         if (!measure(m, finer[i], out, error)) {
             return FALSE;
         }
     }
-    if (!measure(m, MAX(seconds / 2, 1), out, &refused)) {
-        m->mode = "page-sampling";
-        if (!g_error_matches(refused, FERRY_QMP_CLIENT_ERROR, FERRY_QMP_CLIENT_ERROR_ANSWER) ||
-            !measure(m, MAX(seconds / 2, 1), out, error)) {
-            if (error && !*error) {
-                g_propagate_error(error, g_steal_pointer(&refused));
-            }
-            return FALSE;
-        }
-    }
-    return measure(m, MAX(seconds, 2), out, error);
+    return measure(m, MAX(seconds / 2, 1), out, error) && measure(m, MAX(seconds, 2), out, error);
 }
 
 gboolean ferry_predict_ask(const char *address, double timeout_s, double measure_s,
