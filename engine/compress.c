@@ -18,6 +18,7 @@ struct FerryCompressor {
     z_stream zlib; /* raw deflate: the stream's header is ours to write, it has no end */
     gboolean begun;
     gboolean forget; /* the other end has seen bytes that deflate has not */
+    int level;
     ZSTD_CCtx *zstd;
     uint8_t *gathered;
     size_t gathered_size;
@@ -32,17 +33,57 @@ FerryCompressor *ferry_compressor_new(FerryMultifdMethod method, int level)
 
     g_assert(method == FERRY_MULTIFD_ZLIB || method == FERRY_MULTIFD_ZSTD);
     c->method = method;
+    c->level = level;
     if (method == FERRY_MULTIFD_ZLIB) {
         g_assert(level >= 0 && level <= FERRY_ZLIB_LEVEL_MAX);
         int status = deflateInit2(&c->zlib, level, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
         g_assert(status == Z_OK);
     } else {
-        g_assert(level >= 0 && level <= FERRY_ZSTD_LEVEL_MAX);
+        g_assert(level <= FERRY_ZSTD_LEVEL_MAX);
         c->zstd = ZSTD_createCCtx();
         g_assert(c->zstd);
         ZSTD_CCtx_setParameter(c->zstd, ZSTD_c_compressionLevel, level);
     }
     return c;
+}
+
+void ferry_compressor_set_level(FerryCompressor *c, int level)
+{
+    if (level == c->level) {
+        return;
+    }
+    c->level = level;
+    if (c->method == FERRY_MULTIFD_ZSTD) {
+        ZSTD_CCtx_setParameter(c->zstd, ZSTD_c_compressionLevel, level);
+    } else {
+        g_assert(level >= 0 && level <= FERRY_ZLIB_LEVEL_MAX);
+        c->forget = TRUE; /* in the middle of a stream the old level would have to end a block */
+    }
+}
+
+/* Those that differ enough to be worth a step. */
+static const int zlib_steps[] = {0, 1, 3, 5, 6, 9};
+static const int zstd_steps[] = {0, -20, -5, 1, 3, 5, 7, 9, 12};
+
+unsigned ferry_compress_n_steps(FerryMultifdMethod method)
+{
+    return method == FERRY_MULTIFD_ZLIB ? G_N_ELEMENTS(zlib_steps) : G_N_ELEMENTS(zstd_steps);
+}
+
+int ferry_compress_step_level(FerryMultifdMethod method, unsigned step)
+{
+    g_assert(step > 0 && step < ferry_compress_n_steps(method));
+    return method == FERRY_MULTIFD_ZLIB ? zlib_steps[step] : zstd_steps[step];
+}
+
+unsigned ferry_compress_step_of(FerryMultifdMethod method, int level)
+{
+    unsigned step = ferry_compress_n_steps(method) - 1;
+
+    while (step > 1 && ferry_compress_step_level(method, step) > level) {
+        step--;
+    }
+    return step;
 }
 
 void ferry_compressor_free(FerryCompressor *c)
@@ -84,12 +125,13 @@ static size_t zlib_packet(FerryCompressor *c, const struct iovec *in, unsigned n
 {
     size_t header = zlib_header(c, out);
 
-    if (c->forget) {
-        deflateReset(&c->zlib);
-        c->forget = FALSE;
-    }
     c->zlib.next_out = out + header;
     c->zlib.avail_out = (uInt)(ferry_compressor_bound(c, in_bytes) - header);
+    if (c->forget) {
+        deflateReset(&c->zlib);
+        deflateParams(&c->zlib, c->level, Z_DEFAULT_STRATEGY); /* here no block has to end for it */
+        c->forget = FALSE;
+    }
     for (unsigned i = 0; i < n; i++) {
         c->zlib.next_in = in[i].iov_base;
         c->zlib.avail_in = (uInt)in[i].iov_len;

@@ -22,6 +22,14 @@ G_BEGIN_DECLS
 typedef struct FerryCompressor FerryCompressor;
 /* @method: ZLIB or ZSTD. */
 FerryCompressor *ferry_compressor_new(FerryMultifdMethod method, int level);
+/* From the next packet on. zstd's may be negative: faster, and less comes of it. */
+void ferry_compressor_set_level(FerryCompressor *compressor, int level);
+/* The ladder that an adaptive sender climbs: step 0 is raw packets, then ever harder levels, none
+ * of them dear in memory. */
+unsigned ferry_compress_n_steps(FerryMultifdMethod method);
+int ferry_compress_step_level(FerryMultifdMethod method, unsigned step); /* step > 0 */
+/* The hardest step that is no harder than @level; at least 1. */
+unsigned ferry_compress_step_of(FerryMultifdMethod method, int level);
 /* No packet of @in_bytes comes out longer. */
 size_t ferry_compressor_bound(const FerryCompressor *compressor, size_t in_bytes);
 /* One packet: all pieces of @in (at least a byte), flushed so that the other end can decode it

@@ -1,5 +1,6 @@
 #include "engine/multifd-packet.h"
 #include <string.h>
+#include <time.h>
 #include "engine/page.h"
 #include "protocol/ram.h"
 
@@ -8,6 +9,9 @@ void ferry_multifd_packer_init(FerryMultifdPacker *p, const FerryMultifdSendOpti
     p->method = options->method;
     if (p->method != FERRY_MULTIFD_NONE) {
         p->compressor = ferry_compressor_new(p->method, options->level);
+        p->adaptive = options->adaptive;
+        p->first_step = ferry_compress_step_of(p->method, options->level);
+        ferry_level_init(&p->level, ferry_compress_n_steps(p->method), p->first_step);
         p->copy = g_malloc(FERRY_MULTIFD_PACKET_BYTES);
         p->out = g_malloc(ferry_compressor_bound(p->compressor, FERRY_MULTIFD_PACKET_BYTES));
     }
@@ -18,6 +22,8 @@ void ferry_multifd_packer_clear(FerryMultifdPacker *p)
     g_clear_pointer(&p->compressor, ferry_compressor_free);
     g_clear_pointer(&p->copy, g_free);
     g_clear_pointer(&p->out, g_free);
+    g_clear_pointer(&p->trial, ferry_compressor_free);
+    g_clear_pointer(&p->trial_out, g_free);
 }
 
 static void add_normal(FerryMultifdPacker *p, uint8_t *bytes, uint64_t offset)
@@ -69,19 +75,102 @@ static void sort_pages(FerryMultifdPacker *p, const FerryMemoryBlock *block,
     memcpy(p->offsets + p->n_normal, zeros, p->n_zero * sizeof zeros[0]);
 }
 
-/* The guest may write while a compressor reads, which would confuse it: so it gets a copy. */
-static size_t compress(FerryMultifdPacker *p, gboolean stable)
+static uint64_t cpu_ns(void)
 {
-    struct iovec whole = {.iov_base = p->copy, .iov_len = 0};
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* The pages' bytes as a compressor may read them. The guest may write meanwhile, which would
+ * confuse it: so it gets a copy. Returns the number of pieces. */
+static unsigned still_pieces(FerryMultifdPacker *p, gboolean stable, struct iovec *copy,
+                             const struct iovec **out_pieces)
+{
+    *out_pieces = p->pieces;
+    if (stable) {
+        return p->n_pieces;
+    }
+    *copy = (struct iovec){.iov_base = p->copy, .iov_len = 0};
+    for (unsigned i = 0; i < p->n_pieces; i++) {
+        memcpy(p->copy + copy->iov_len, p->pieces[i].iov_base, p->pieces[i].iov_len);
+        copy->iov_len += p->pieces[i].iov_len;
+    }
+    *out_pieces = copy;
+    return 1;
+}
+
+static size_t compress(FerryMultifdPacker *p, const struct iovec *pieces, unsigned n)
+{
+    uint64_t begin_ns = ferry_now_ns(), begin_cpu_ns = p->adaptive ? cpu_ns() : 0;
+    size_t bytes = ferry_compressor_packet(p->compressor, pieces, n, p->out);
+
+    if (p->adaptive) {
+        p->packet.work_ns = ferry_now_ns() - begin_ns;
+        p->packet.cpu_ns = cpu_ns() - begin_cpu_ns;
+    }
+    p->iov[p->n_iov++] = (struct iovec){.iov_base = p->out, .iov_len = bytes};
+    return bytes;
+}
+
+static size_t leave_raw(FerryMultifdPacker *p)
+{
     size_t bytes;
 
-    for (unsigned i = 0; !stable && i < p->n_pieces; i++) {
-        memcpy(p->copy + whole.iov_len, p->pieces[i].iov_base, p->pieces[i].iov_len);
-        whole.iov_len += p->pieces[i].iov_len;
+    p->n_iov += (int)ferry_compressor_raw_packet(p->compressor, p->pieces, p->n_pieces,
+                                                 p->iov + p->n_iov, &bytes);
+    return bytes;
+}
+
+/* The same pages at another step, with a compressor of its own: a stream is not to be disturbed. */
+static void try_step(FerryMultifdPacker *p, unsigned step, const struct iovec *pieces, unsigned n,
+                     size_t in_bytes, size_t out_bytes)
+{
+    uint64_t begin_ns;
+    size_t bytes;
+
+    if (!p->trial) {
+        p->trial = ferry_compressor_new(p->method, ferry_compress_step_level(p->method, step));
+        p->trial_out = g_malloc(ferry_compressor_bound(p->trial, FERRY_MULTIFD_PACKET_BYTES));
     }
-    bytes = ferry_compressor_packet(p->compressor, stable ? p->pieces : &whole,
-                                    stable ? p->n_pieces : 1, p->out);
-    p->iov[p->n_iov++] = (struct iovec){.iov_base = p->out, .iov_len = bytes};
+    ferry_compressor_set_level(p->trial, ferry_compress_step_level(p->method, step));
+    begin_ns = ferry_now_ns();
+    bytes = ferry_compressor_packet(p->trial, pieces, n, p->trial_out);
+    ferry_level_tried(&p->level, in_bytes, out_bytes, p->packet.work_ns, step, bytes,
+                      ferry_now_ns() - begin_ns);
+}
+
+/* As ferry_level_next() has it. */
+static size_t adapt(FerryMultifdPacker *p, gboolean stable, size_t in_bytes)
+{
+    const struct iovec *pieces = p->pieces;
+    struct iovec copy;
+    unsigned trial, step, n = p->n_pieces;
+    size_t bytes;
+
+    if (stable && !p->was_stable) { /* the guest waits: nothing but the link holds this up */
+        ferry_level_hurry(&p->level, p->first_step);
+    }
+    p->was_stable = stable;
+    p->packet = (FerryLevelPacket){.in_bytes = in_bytes};
+    step = ferry_level_next(&p->level, &trial);
+    if (step > 0 && ferry_compressor_seems_incompressible(p->compressor, p->pieces, p->n_pieces)) {
+        p->packet.as_it_is = TRUE;
+        return leave_raw(p);
+    }
+    if (step > 0 || trial != step) {
+        n = still_pieces(p, stable, &copy, &pieces);
+    }
+    if (step > 0) {
+        ferry_compressor_set_level(p->compressor, ferry_compress_step_level(p->method, step));
+        bytes = compress(p, pieces, n);
+    } else {
+        bytes = leave_raw(p);
+    }
+    if (trial != step) {
+        try_step(p, trial, pieces, n, in_bytes, bytes);
+    }
     return bytes;
 }
 
@@ -89,6 +178,8 @@ static size_t compress(FerryMultifdPacker *p, gboolean stable)
 static size_t add_payload(FerryMultifdPacker *p, gboolean stable)
 {
     size_t bytes = (size_t)p->n_normal * FERRY_PAGE_SIZE;
+    const struct iovec *pieces;
+    struct iovec copy;
 
     if (p->n_normal == 0) {
         return 0;
@@ -98,11 +189,13 @@ static size_t add_payload(FerryMultifdPacker *p, gboolean stable)
         p->n_iov += (int)p->n_pieces;
         return bytes;
     }
-    if (ferry_compressor_seems_incompressible(p->compressor, p->pieces, p->n_pieces)) {
-        p->n_iov += (int)ferry_compressor_raw_packet(p->compressor, p->pieces, p->n_pieces,
-                                                     p->iov + p->n_iov, &bytes);
+    if (p->adaptive) {
+        bytes = adapt(p, stable, bytes);
+    } else if (ferry_compressor_seems_incompressible(p->compressor, p->pieces, p->n_pieces)) {
+        bytes = leave_raw(p);
     } else {
-        bytes = compress(p, stable);
+        unsigned n = still_pieces(p, stable, &copy, &pieces);
+        bytes = compress(p, pieces, n);
     }
     p->counts.coded_pages += p->n_normal;
     p->counts.coded_bytes += bytes;
@@ -123,6 +216,7 @@ void ferry_multifd_packer_pages(FerryMultifdPacker *p, const FerryMemoryBlock *b
 
     sort_pages(p, block, job);
     p->n_iov = 1;
+    p->packet.in_bytes = 0;
     packet.payload_bytes = (uint32_t)add_payload(p, job->stable);
     packet.normal_pages = p->n_normal;
     packet.zero_pages = p->n_zero;
@@ -130,6 +224,20 @@ void ferry_multifd_packer_pages(FerryMultifdPacker *p, const FerryMemoryBlock *b
     set_header(p, &packet);
     p->counts.normal_pages += p->n_normal;
     p->counts.zero_pages += p->n_zero;
+}
+
+void ferry_multifd_packer_written(FerryMultifdPacker *p, uint64_t write_ns, gboolean link_busy)
+{
+    if (!p->adaptive || p->packet.in_bytes == 0) {
+        return;
+    }
+    for (int i = 1; i < p->n_iov; i++) {
+        p->packet.out_bytes += p->iov[i].iov_len;
+    }
+    p->packet.write_ns = write_ns;
+    p->packet.link_busy = link_busy;
+    ferry_level_sent(&p->level, &p->packet);
+    p->packet.in_bytes = 0;
 }
 
 void ferry_multifd_packer_sync(FerryMultifdPacker *p, uint64_t packet_num)

@@ -3,6 +3,7 @@
 #pragma once
 #include "engine/compress.h"
 #include "engine/multifd-send.h"
+#include "engine/precopy/level.h"
 
 #define FERRY_MULTIFD_PACKET_IOV (1 + FERRY_RAW_PIECES_MAX(FERRY_MULTIFD_JOB_PAGES))
 
@@ -20,10 +21,21 @@ typedef struct {
     int n_iov;
     struct iovec iov[FERRY_MULTIFD_PACKET_IOV];
     FerryMultifdSendCounts counts; /* of all so far */
+
+    gboolean adaptive;
+    unsigned first_step;
+    FerryLevel level;
+    FerryLevelPacket packet; /* what is known of the one put together */
+    FerryCompressor *trial;  /* NULL until there is one */
+    uint8_t *trial_out;
+    gboolean was_stable;
 } FerryMultifdPacker;
 
 void ferry_multifd_packer_init(FerryMultifdPacker *packer, const FerryMultifdSendOptions *options);
 void ferry_multifd_packer_clear(FerryMultifdPacker *packer);
 void ferry_multifd_packer_pages(FerryMultifdPacker *packer, const FerryMemoryBlock *block,
                                 const FerryMultifdJob *job, uint64_t packet_num);
+/* The packet is written. @link_busy: FerryLevelPacket's. */
+void ferry_multifd_packer_written(FerryMultifdPacker *packer, uint64_t write_ns,
+                                  gboolean link_busy);
 void ferry_multifd_packer_sync(FerryMultifdPacker *packer, uint64_t packet_num);

@@ -94,19 +94,38 @@ static Task next_task(Worker *w)
     return w->synced != m->sync ? SYNC : NOTHING;
 }
 
+/* Tells the packer whose fault it was that this took so long: what waits for the peer when a packet
+ * is done has kept the link busy all the while. */
+static gboolean write_packet(Worker *w, GError **error)
+{
+    FerryMultifdPacker *p = &w->packer;
+    uint64_t progress_ns = w->send->options.progress_ns;
+
+    if (!p->adaptive) {
+        return ferry_channel_writev_all(w->channel, p->iov, p->n_iov, progress_ns, error);
+    }
+    gboolean busy = ferry_channel_queued(w->channel) > 0;
+    uint64_t waited_ns = ferry_channel_ratelimit_waited_ns(w->channel), begin_ns = ferry_now_ns();
+    if (!ferry_channel_writev_all(w->channel, p->iov, p->n_iov, progress_ns, error)) {
+        return FALSE;
+    }
+    busy |= ferry_channel_ratelimit_waited_ns(w->channel) > waited_ns;
+    ferry_multifd_packer_written(p, ferry_now_ns() - begin_ns, busy);
+    return TRUE;
+}
+
 /* Without the lock. */
 static gboolean perform(Worker *w, Task task, uint64_t packet_num, GError **error)
 {
     const FerryMultifdSendOptions *options = &w->send->options;
-    FerryMultifdPacker *p = &w->packer;
 
     if (task == JOB) {
         const FerryMemoryBlock *block = ferry_memory_block(options->memory, w->job.block);
-        ferry_multifd_packer_pages(p, block, &w->job, packet_num);
+        ferry_multifd_packer_pages(&w->packer, block, &w->job, packet_num);
     } else {
-        ferry_multifd_packer_sync(p, packet_num);
+        ferry_multifd_packer_sync(&w->packer, packet_num);
     }
-    return ferry_channel_writev_all(w->channel, p->iov, p->n_iov, options->progress_ns, error);
+    return write_packet(w, error);
 }
 
 static void add_counts(FerryMultifdSendCounts *sum, const FerryMultifdSendCounts *more)

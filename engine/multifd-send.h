@@ -21,6 +21,7 @@ typedef struct {
     const FerryMemory *memory; /* borrowed */
     FerryMultifdMethod method; /* NONE, ZLIB, ZSTD */
     int level;
+    gboolean adaptive;     /* each channel finds the level that suits; @level is where it begins */
     FerryChannel *limited; /* borrowed; the channels join its rate limit */
     uint8_t uuid[16];      /* in the hellos */
     uint64_t progress_ns;  /* the longest wait for a channel to take something */

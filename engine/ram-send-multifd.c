@@ -233,6 +233,7 @@ FerryRamSender *ferry_ram_send_multifd_new(const FerryRamSetup *setup)
         .memory = setup->memory,
         .method = options->multifd_method,
         .level = options->multifd_level,
+        .adaptive = options->multifd_adaptive,
         .limited = setup->channel,
         .progress_ns = setup->progress_ns,
     };

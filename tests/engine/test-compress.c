@@ -68,19 +68,22 @@ static void receive_zstd(Receiver *r, const uint8_t *in, size_t n, uint8_t *page
 typedef struct {
     FerryMultifdMethod method;
     int level;
+    gboolean changes; /* another one for each packet */
 } Row;
 
 ParameterizedTestParameters(compress, many_packets_one_stream)
 {
-    static Row rows[FERRY_ZLIB_LEVEL_MAX + 1 + FERRY_ZSTD_LEVEL_MAX + 1];
+    static Row rows[FERRY_ZLIB_LEVEL_MAX + 1 + FERRY_ZSTD_LEVEL_MAX + 1 + 2];
     unsigned n = 0;
 
     for (int level = 0; level <= FERRY_ZLIB_LEVEL_MAX; level++) {
-        rows[n++] = (Row){FERRY_MULTIFD_ZLIB, level};
+        rows[n++] = (Row){FERRY_MULTIFD_ZLIB, level, FALSE};
     }
     for (int level = 0; level <= FERRY_ZSTD_LEVEL_MAX; level++) {
-        rows[n++] = (Row){FERRY_MULTIFD_ZSTD, level};
+        rows[n++] = (Row){FERRY_MULTIFD_ZSTD, level, FALSE};
     }
+    rows[n++] = (Row){FERRY_MULTIFD_ZLIB, 1, TRUE};
+    rows[n++] = (Row){FERRY_MULTIFD_ZSTD, 1, TRUE};
     return cr_make_param_array(Row, rows, n);
 }
 
@@ -134,7 +137,11 @@ ParameterizedTest(Row *row, compress, many_packets_one_stream)
     receiver_init(&r);
     for (unsigned number = 0; number < 24; number++) {
         struct iovec out[PAGES];
-        unsigned n;
+        unsigned n, steps = ferry_compress_n_steps(row->method);
+        if (row->changes) {
+            ferry_compressor_set_level(
+                c, ferry_compress_step_level(row->method, 1 + number * 5 % (steps - 1)));
+        }
         size_t bytes = make_packet(c, pages, number, &n, wire);
 
         for (unsigned i = 0; i < n; i++) {
@@ -154,6 +161,22 @@ ParameterizedTest(Row *row, compress, many_packets_one_stream)
         }
     }
     receiver_clear(&r);
+}
+
+Test(compress, steps_are_ever_harder)
+{
+    static const FerryMultifdMethod methods[] = {FERRY_MULTIFD_ZLIB, FERRY_MULTIFD_ZSTD};
+
+    for (unsigned m = 0; m < 2; m++) {
+        unsigned n = ferry_compress_n_steps(methods[m]);
+        for (unsigned step = 1; step < n; step++) {
+            int level = ferry_compress_step_level(methods[m], step);
+            cr_assert(step == 1 || level > ferry_compress_step_level(methods[m], step - 1));
+            cr_assert_eq(ferry_compress_step_of(methods[m], level), step);
+        }
+        cr_assert_eq(ferry_compress_step_of(methods[m], -1000), 1);
+        cr_assert_eq(ferry_compress_step_of(methods[m], 1000), n - 1);
+    }
 }
 
 /* What a zlib stream's first packet begins with, and that a raw packet is what the wire shows. */
