@@ -148,6 +148,7 @@ static void choose_way(FerryMigration *m, FerrySourceOptions *options)
         options->multifd_level =
             (int)(s->multifd_compression == FERRY_MULTIFD_ZLIB ? s->multifd_zlib_level
                                                                : s->multifd_zstd_level);
+        options->multifd_adaptive = s->adaptive_compression != 0;
         options->connect = connect_again;
         options->connect_self = m;
     }

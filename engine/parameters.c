@@ -87,6 +87,11 @@ static const Choice on_stall[] = {
     {"cancel",   FERRY_ON_STALL_CANCEL,   TRUE },
     {NULL,       0,                       FALSE},
 };
+static const Choice compression[] = {
+    {"fixed",    FALSE, TRUE },
+    {"adaptive", TRUE,  TRUE },
+    {NULL,       0,     FALSE},
+};
 static const Choice on_timeout[] = {
     {"pause",  FERRY_ON_STALL_PAUSE,  TRUE },
     {"cancel", FERRY_ON_STALL_CANCEL, TRUE },
@@ -105,6 +110,7 @@ static const Spec specs[] = {
     TEXT("x-ferry-policy", LIMIT, "ferry", policy),
     CHOICE("x-ferry-on-stall", LIMIT, FERRY_ON_STALL_WAIT, on_stall, on_stall),
     NUMBER("x-ferry-timeout", LIMIT, 0, 0, TIMEOUT_MAX_MS, timeout_ms, "ms"),
+    CHOICE("x-ferry-compression", BUILT, FALSE, compression, adaptive_compression),
     CHOICE("x-ferry-on-timeout", LIMIT, FERRY_ON_STALL_CANCEL, on_timeout, on_timeout),
     NUMBER("x-ferry-io-timeout-ms", BUILT, 10000, 100, 3600000, io_timeout_ms, "ms"),
     NUMBER("x-ferry-dirty-chunk", BUILT, 0, 0, 1u << 30, dirty_chunk_bytes, "bytes"),

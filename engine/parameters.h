@@ -22,6 +22,7 @@ typedef struct {
     uint64_t dirty_chunk_bytes;    /* 0: what suits policy, link and log */
     uint64_t on_stall, on_timeout; /* a FerryOnStall; on_timeout: PAUSE or CANCEL */
     uint64_t timeout_ms;           /* 0: none */
+    uint64_t adaptive_compression; /* multifd's: its level is where it begins */
     uint64_t multifd_channels, multifd_zlib_level, multifd_zstd_level;
     uint64_t multifd_compression; /* a FerryMultifdMethod */
     uint64_t zero_pages;          /* a FerryZeroPages */

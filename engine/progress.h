@@ -26,9 +26,12 @@ typedef struct {
     uint64_t packed_pages;   /* otherwise: XBZRLE (also those found unchanged), COMPRESS_PAGE */
     uint64_t first_pages;    /* of all these: sent for the first time */
     uint64_t deferred_pages; /* were to be sent, and are left for later */
-    uint64_t sent_bytes;     /* on all channels */
-    uint64_t duration_ns;    /* sending and the sync that ended it */
-    uint64_t dirtied_pages;  /* found by the sync that ended the round */
+    /* Falsely dirty: sent again with the content that was sent before. Estimated from a sample of
+     * one page in 64; not of the last round. */
+    uint64_t unchanged_pages_estimate;
+    uint64_t sent_bytes;    /* on all channels */
+    uint64_t duration_ns;   /* sending and the sync that ended it */
+    uint64_t dirtied_pages; /* found by the sync that ended the round */
     uint64_t bytes_per_second;
     uint64_t dirty_pages_per_second;
     uint64_t predicted_downtime_ns; /* had we switched over at the round's end */
@@ -61,11 +64,12 @@ typedef struct {
     FerryDowntime predicted;        /* its parts */
     FerryDowntime downtime;
     unsigned throttle_percent;
-    uint64_t throttled_ns;  /* of the guest's time, taken by throttling: percent times time */
-    uint64_t unsent_pages;  /* never sent so far */
-    const char *policy;     /* its name, static; NULL at a destination */
-    gboolean timed_out;     /* FerryLimits.timeout ended the rounds */
-    FerryForecast forecast; /* at the last dirty sync */
+    uint64_t throttled_ns; /* of the guest's time, taken by throttling: percent times time */
+    uint64_t unchanged_pages_estimate; /* sent again for nothing, of all rounds but the last */
+    uint64_t unsent_pages;             /* never sent so far */
+    const char *policy;                /* its name, static; NULL at a destination */
+    gboolean timed_out;                /* FerryLimits.timeout ended the rounds */
+    FerryForecast forecast;            /* at the last dirty sync */
     uint64_t downtime_limit_ns;
     unsigned rounds;   /* finished */
     uint64_t ram_hash; /* XXH3 of all RAM at the handover; 0 unless verifying */

@@ -161,6 +161,7 @@ static void put_round(JsonBuilder *b, const FerryRoundReport *r)
     put_int(b, "packed_pages", r->packed_pages);
     put_int(b, "first_pages", r->first_pages);
     put_int(b, "deferred_pages", r->deferred_pages);
+    put_int(b, "unchanged_pages_estimate", r->unchanged_pages_estimate);
     put_int(b, "sent_bytes", r->sent_bytes);
     put_ms(b, "duration_ms", r->duration_ns);
     put_int(b, "dirtied_pages", r->dirtied_pages);
@@ -246,6 +247,7 @@ static void put_convergence(JsonBuilder *b, const FerryMigrationView *view)
     put_ms(b, "throttled_ms", p->throttled_ns);
     put_int(b, "unsent_pages", p->unsent_pages);
     put_int(b, "sent_pages", pages);
+    put_int(b, "unchanged_pages_estimate", p->unchanged_pages_estimate);
     put_int(b, "sent_bytes", p->sent_bytes); /* told of failed ones too, unlike QEMU's "ram" */
     put_int(b, "dirty_pages_per_second", p->dirty_pages_per_second);
     json_builder_set_member_name(b, "amplification");

@@ -39,8 +39,7 @@ static void begin_write(FerrySource *s)
 #define PIECES_ENOUGH 4
 static gboolean was_idle(const FerrySource *s, uint64_t queued)
 {
-    return s->queued_before < IDLE_BYTES && queued > IDLE_BYTES &&
-           s->rate.n >= PIECES_ENOUGH;
+    return s->queued_before < IDLE_BYTES && queued > IDLE_BYTES && s->rate.n >= PIECES_ENOUGH;
 }
 
 /* What left for the peer since the last look, and how long that took. */

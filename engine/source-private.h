@@ -5,12 +5,14 @@
  *   source-devices.c  device sections and the end of the stream
  *   source-measure.c  the channel's rate and queue
  *   source-predict.c  the cost of a pause, what rounds tell, predictions
+ *   source-sample.c   pages sent again for nothing
  *   source-report.c   rounds and progress, as they are told */
 #pragma once
 #include <pthread.h>
 #include "engine/guest-private.h"
 #include "engine/precopy/estimate.h"
 #include "engine/ram-send.h"
+#include "engine/source-sample.h"
 #include "engine/source.h"
 #include "protocol/description.h"
 #include "protocol/return-path.h"
@@ -50,9 +52,10 @@ typedef struct {
 typedef struct {
     uint64_t begin_ns, begin_bytes, begin_unsent, begin_clear_ns;
     FerryRamCounts begin_counts;
-    uint64_t end_unsent; /* pages never sent, when it ended */
-    uint64_t write_ns;   /* in writes, with all waiting for the channel */
-    uint64_t work_ns;    /* handing out pages, without that */
+    uint64_t begin_unchanged; /* in the sample */
+    uint64_t end_unsent;      /* pages never sent, when it ended */
+    uint64_t write_ns;        /* in writes, with all waiting for the channel */
+    uint64_t work_ns;         /* handing out pages, without that */
     uint64_t rest_ns;
 } Round;
 
@@ -86,6 +89,7 @@ struct FerrySource {
     /* Only the running thread from here on. */
     FerryPrecopy *machine;
     FerryRamSender *sender;
+    FerrySample *sample;
     Peer peer;
     FerryLimits current; /* limits as last looked at */
     FerryPolicy policy;  /* the machine's */

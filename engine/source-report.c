@@ -41,7 +41,8 @@ static void begin_round(FerrySource *s, const FerryRamCounts *counts)
                        .begin_bytes = ferry_ram_sender_bytes_written(s->sender),
                        .begin_counts = *counts,
                        .begin_unsent = s->round.end_unsent,
-                       .begin_clear_ns = stats.clear_ns};
+                       .begin_clear_ns = stats.clear_ns,
+                       .begin_unchanged = ferry_sample_unchanged(s->sample)};
 }
 
 void ferry_source_begin_rounds(FerrySource *s)
@@ -62,6 +63,8 @@ void ferry_source_report(FerrySource *s, const FerryRound *v)
         .zero_pages = counts.zero_pages - before->zero_pages,
         .packed_pages = packed_pages(&counts) - packed_pages(before),
         .first_pages = s->round.begin_unsent - s->round.end_unsent,
+        .unchanged_pages_estimate =
+            (ferry_sample_unchanged(s->sample) - s->round.begin_unchanged) * FERRY_SAMPLE_PAGES,
         .deferred_pages = s->paused ? 0 : ferry_precopy_deferred_pages(s->machine),
         .sent_bytes = v->round_sent_bytes,
         .duration_ns = v->round_ns,
@@ -135,6 +138,7 @@ void ferry_source_publish(FerrySource *s, gboolean notify)
     p->sent_bytes = ferry_ram_sender_bytes_written(s->sender);
     put_counts(p, &counts);
     p->dirty_syncs = s->dirty_syncs;
+    p->unchanged_pages_estimate = ferry_sample_unchanged(s->sample) * FERRY_SAMPLE_PAGES;
     p->unsent_pages = ferry_precopy_unsent_pages(s->machine);
     p->dirty_pages_per_second = s->told.dirty_pages_per_second;
     p->uncapped_bytes_per_second = ferry_rate_get(&s->rate);

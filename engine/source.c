@@ -105,6 +105,7 @@ static void new_machine(FerrySource *s)
     for (unsigned i = 0; i < n; i++) {
         pages[i] = ferry_memory_block(s->memory, i)->length / FERRY_PAGE_SIZE;
     }
+    s->sample = ferry_sample_new(s->memory);
     ferry_source_look_at_limits(s);
     s->policy = s->current.policy;
     s->machine = ferry_precopy_new(&s->policy, pages, n);
@@ -249,6 +250,7 @@ static gboolean send_batch(FerrySource *s, const FerryBatch *b, uint64_t *sectio
             return FALSE;
         }
         ferry_bitmap_reset(found, b->first_page, b->n_pages);
+        ferry_sample_pages(s->sample, b->block, b->first_page, b->n_pages);
     }
     ferry_source_begin_pages(s);
     s->gathered_pages += b->n_pages;
@@ -476,6 +478,7 @@ void ferry_source_free(FerrySource *s)
     }
     ferry_precopy_free(s->machine);
     ferry_ram_sender_free(s->sender);
+    ferry_sample_free(s->sample);
     ferry_channel_free(s->channel);
     g_array_unref(s->rounds);
     g_byte_array_unref(s->tail);

@@ -54,7 +54,7 @@ typedef struct {
     unsigned multifd_channels;         /* 0 = all on the main channel */
     FerryMultifdMethod multifd_method; /* NONE, ZLIB, ZSTD */
     int multifd_level;
-    gboolean multifd_adaptive; /* the level follows link, CPU and content from there */
+    gboolean multifd_adaptive;      /* the level follows link, CPU and content from there */
     gboolean xbzrle;                /* not with multifd */
     uint64_t xbzrle_cache_bytes;    /* 0 = 64 MiB */
     FerryMultifdMethod page_method; /* COMPRESS_PAGE records by ZLIB or ZSTD; NONE = plain pages */
