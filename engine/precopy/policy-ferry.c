@@ -28,6 +28,8 @@ typedef struct {
     FerryStall stall;
     FerryRound last; /* what the last sync said; its forecast is not kept */
     unsigned syncs;
+    uint64_t sending_ns;   /* the first page behind the last sync went out by then: what a busy host
+                            * spends between the two is no time for sending; 0: not yet */
     uint64_t nearly_ns;    /* for how long, lately, only the margin stood in the way */
     double dirtied_per_ns; /* bytes that were clean, lately */
 } Ferry;
@@ -97,11 +99,17 @@ static uint64_t sync_interval(const Ferry *f)
 /* A sync is due, or what is left would fit, as far as is known. */
 static gboolean is_round_over(void *self, const FerryMoment *now, uint64_t pending_bytes)
 {
-    const Ferry *f = self;
+    Ferry *f = self;
     const FerryRound *r = &f->last;
     uint64_t ns = now->now_ns - r->moment.now_ns;
 
-    if (f->syncs == 0 || ns >= sync_interval(f)) {
+    if (f->syncs == 0) {
+        return TRUE;
+    }
+    if (f->sending_ns == 0 && ns > 0) {
+        f->sending_ns = now->now_ns;
+    }
+    if (f->sending_ns > 0 && now->now_ns - f->sending_ns >= sync_interval(f)) {
         return TRUE;
     }
     if (ns < MAX(shortest_gap(r), EARLY_SYNC_NS)) {
@@ -124,6 +132,7 @@ static void learn(Ferry *f, const FerryRound *r)
     }
     f->last = *r;
     f->last.forecast = NULL;
+    f->sending_ns = 0;
     f->syncs++;
 }
 

@@ -165,6 +165,8 @@ static unsigned round_ms(State *state, FerryRound *r, uint64_t pending_bytes)
     FerryMoment moment = r->moment;
 
     ferry_policy_ferry.decide(state, r);
+    moment.now_ns++; /* the first batch */
+    cr_assert_not(ferry_policy_ferry.is_round_over(state, &moment, pending_bytes));
     for (unsigned ms = 1; ms < 100000; ms++) {
         moment.now_ns += MS;
         if (ferry_policy_ferry.is_round_over(state, &moment, pending_bytes)) {
@@ -206,6 +208,18 @@ ParameterizedTest(Schedule *row, policy_ferry, syncs_by_a_schedule)
         cr_expect_eq(round_ms(&state, &r, r.dirty_bytes), i < 5 ? row->first[i] : row->then,
                      "%s: round %u", row->what, i);
     }
+}
+
+Test(policy_ferry, a_round_sends_however_long_its_sync_took)
+{
+    State state = {0};
+    FerryRound r = {.dirty_bytes = MIB, .wire_permille = 1000, .downtime_limit_ns = MS};
+    FerryMoment moment = {.now_ns = 500 * MS};
+
+    ferry_policy_ferry.decide(&state, &r);
+    cr_expect_not(ferry_policy_ferry.is_round_over(&state, &moment, MIB), "half a second was lost");
+    moment.now_ns += 10 * MS;
+    cr_expect(ferry_policy_ferry.is_round_over(&state, &moment, MIB));
 }
 
 Test(policy_ferry, syncs_at_once_when_what_is_left_would_fit)
