@@ -31,7 +31,7 @@ static gboolean get_time(JsonObject *args, uint64_t *out_ms, GError **error)
         return FALSE;
     }
     gint64 n = json_node_get_int(node), unit = in_ms ? 1 : 1000;
-    if (n > FERRY_DIRTY_RATE_MS_MAX / unit || n * unit < FERRY_DIRTY_RATE_MS_MIN) {
+    if (n < 0 || n > FERRY_DIRTY_RATE_MS_MAX / unit || n * unit < FERRY_DIRTY_RATE_MS_MIN) {
         return ferry_qmp_refuse(error, "calc-time is out of range[%d, %d].",
                                 in_ms ? FERRY_DIRTY_RATE_MS_MIN : 1,
                                 (int)(FERRY_DIRTY_RATE_MS_MAX / unit)) != NULL;
