@@ -132,9 +132,22 @@ static void clear(Simulator *s, const FerryBatch *b)
     }
 }
 
+/* As many pages as are protected before the first of them is read. */
+static uint64_t gather_room(const Simulator *s)
+{
+    uint64_t rate = s->how->link.bytes_per_second, cap = s->how->max_bandwidth;
+    uint64_t in_time =
+        ferry_scale(cap ? MIN(rate, cap) : rate, s->how->costs.gather_ns, 1000000000);
+
+    if (s->paused || s->how->costs.gather_ns == 0) {
+        return s->paused ? 0 : s->how->costs.gather_pages;
+    }
+    return MIN(s->how->costs.gather_pages, in_time / PAGE);
+}
+
 static void send(Simulator *s, const FerryBatch *b)
 {
-    uint64_t room = s->paused ? 0 : s->how->costs.gather_pages;
+    uint64_t room = gather_room(s);
 
     if (s->n_gathered == GATHER_MAX || s->gathered_pages + b->n_pages > room) {
         write_out(s);

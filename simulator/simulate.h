@@ -22,11 +22,12 @@ typedef struct {
     uint64_t fixed_ns;     /* of the downtime besides pause, sync, pages and round trip */
     uint64_t chunk_bytes;  /* cleared at once where the policy does not mind; 0: 2 MiB */
     uint64_t gather_pages; /* protected before the first of them is read; 0: each batch by itself */
+    uint64_t gather_ns;    /* and no more of them than go out in this time; 0: it does not matter */
 } FerrySimCosts;
 #define FERRY_SIM_COSTS_DEFAULT                                                                    \
     {                                                                                              \
         .sync_ns = 50000, .sync_ns_per_gib = 1000000, .clear_ns = 10000, .page_ns = 300,           \
-        .pause_ns = 200000, .fixed_ns = 2000000, .gather_pages = 384,                              \
+        .pause_ns = 200000, .fixed_ns = 2000000, .gather_pages = 384, .gather_ns = 4000000,        \
     }
 
 /* One round, as it ended. */

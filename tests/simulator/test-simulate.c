@@ -199,3 +199,55 @@ Test(simulate, patience_ends)
     cr_expect_eq(r.end, FERRY_SIM_DONE);
     cr_expect(r.timed_out);
 }
+
+/* Writes at twice the link's rate over 64 MiB: no order of sending gets below 250 ms. */
+static FerrySimResult stall(FerryOnStall on_stall)
+{
+    FerryWorkload w = {.n_groups = 1,
+                       .groups = {{.pages = PAGES, .writes_per_second = 2 * LINK_PAGES}}};
+    FerrySimulation s = simulation(&w, "ferry");
+    FerrySimResult r;
+
+    s.downtime_limit_ns = 100000000;
+    s.on_stall = on_stall;
+    s.max_ns = 20000000000;
+    ferry_simulate(&s, &r);
+    return r;
+}
+
+Test(simulate, a_guest_that_outruns_the_link_waits_for_ever)
+{
+    FerrySimResult r = stall(FERRY_ON_STALL_WAIT);
+
+    cr_expect_eq(r.end, FERRY_SIM_UNFINISHED);
+    cr_expect_eq(r.first_forecast.outlook, FERRY_OUTLOOK_STALLS);
+    cr_expect_float_eq((double)r.last_forecast.floor_ns, 253e6, 50e6);
+}
+
+Test(simulate, a_throttled_guest_does_not_outrun_it)
+{
+    FerrySimResult r = stall(FERRY_ON_STALL_THROTTLE);
+
+    cr_expect_eq(r.end, FERRY_SIM_DONE, "%s", ferry_sim_end_name(r.end));
+    cr_expect_lt(r.downtime_ns, 110000000);
+    cr_expect_gt(r.throttle_max_percent, 20);
+    cr_expect_gt(r.throttle_percent_seconds, 1);
+}
+
+Test(simulate, a_stalled_guest_is_paused_near_the_floor)
+{
+    FerrySimResult r = stall(FERRY_ON_STALL_PAUSE);
+
+    cr_expect_eq(r.end, FERRY_SIM_DONE, "%s", ferry_sim_end_name(r.end));
+    cr_expect_eq(r.throttle_max_percent, 0);
+    cr_expect_gt(r.downtime_ns, 200000000);
+    cr_expect_lt(r.downtime_ns, 400000000);
+}
+
+Test(simulate, a_stalled_guest_stays_if_so_wanted)
+{
+    FerrySimResult r = stall(FERRY_ON_STALL_CANCEL);
+
+    cr_expect_eq(r.end, FERRY_SIM_GAVE_UP, "%s", ferry_sim_end_name(r.end));
+    cr_expect_not(r.timed_out);
+}
