@@ -6,7 +6,8 @@
 #define SAMPLE_PAGES (UINT64_C(1) << 19)
 /* A census was wrong about the guest when so much of what came, or did not, was not foretold. */
 #define AMISS 0.8
-#define FEW 300 /* writes are no surprise */
+#define FIRSTS_HITS 3 /* for a page that was written at all, in the mean */
+#define FEW 300       /* writes are no surprise */
 #define FRESH_MIN_NS UINT64_C(10000000)
 #define FRESH_MAX_NS UINT64_C(250000000)
 
@@ -136,7 +137,6 @@ static void fill_census(FerryHeat *h, const FerryMixture *m, const FerryMixtureC
     for (unsigned i = 0; i < n; i++) {
         ferry_mixture_judge(m, &cells[i], share);
         for (unsigned k = 0; k < m->n; k++) {
-            groups[k].pages += cells[i].pages * share[k];
             groups[k].hits += cells[i].pages * share[k] * cells[i].hits;
             groups[k].waiting += waiting[i] * share[k];
             if (i == 0) {
@@ -144,6 +144,9 @@ static void fill_census(FerryHeat *h, const FerryMixture *m, const FerryMixtureC
                 h->foretold.expected[UNSEEN] += groups[k].unwritten * first_writes(m->rate[k]);
             }
         }
+    }
+    for (unsigned k = 0; k < m->n; k++) {
+        groups[k].pages = m->share[k] * (double)h->total_pages;
     }
     *census = (FerryCensus){.never = (uint64_t)(groups[0].pages + 0.5),
                             .watched_seconds = cells[0].seconds};
@@ -187,6 +190,62 @@ static uint64_t fresh_ns(const FerryHeat *h)
     return CLAMP(watched / 4, FRESH_MIN_NS, FRESH_MAX_NS);
 }
 
+static FerryMixture fit_firsts(const FerryHeat *h, uint64_t now_ns)
+{
+    FerryMixtureCell cells[CODES + 1];
+    double left = (double)h->total_pages;
+    unsigned n = 0;
+
+    for (unsigned code = 0; code < CODES; code++) {
+        double pages = h->firsts.pages[code];
+        if (pages > 0) {
+            cells[n++] = (FerryMixtureCell){
+                .pages = pages, .seconds = h->firsts.seconds[code] / pages, .hits = 1};
+            left -= pages;
+        }
+    }
+    cells[n++] = (FerryMixtureCell){.pages = MAX(left, 0),
+                                    .seconds = ferry_heat_seconds(h->watched_ns, now_ns)};
+    return ferry_mixture_fit(cells, n);
+}
+
+/* While pages were written a few times only, and as long as those that were sent again are written
+ * again as first writes foretold. */
+static gboolean firsts_say_more(const FerryHeat *h, const FerryMixture *m,
+                                const FerryMixtureCell *seen, unsigned n)
+{
+    double hits = 0, written = 0, seconds = 0, slowest = 1e9;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (seen[i].hits > 0) {
+            hits += seen[i].pages * seen[i].hits;
+            written += seen[i].pages;
+            seconds += seen[i].pages * seen[i].seconds;
+        }
+    }
+    for (unsigned code = 0; code < CODES; code++) {
+        seconds -= h->firsts.seconds[code];
+    }
+    for (unsigned k = 1; k < m->n; k++) {
+        slowest = m->share[k] * (double)h->total_pages < 1 ? slowest : MIN(slowest, m->rate[k]);
+    }
+    double expected = MAX(seconds, 0) * slowest;
+    return hits < FIRSTS_HITS * written && (expected < 20 || hits - written > expected / 3);
+}
+
+/* Of everything that is known, or of what is known fairly. */
+static FerryMixture fit(const FerryHeat *h, const FerryMixtureCell *seen, unsigned n,
+                        uint64_t now_ns)
+{
+    if (!h->firsts.partial) {
+        FerryMixture firsts = fit_firsts(h, now_ns);
+        if (firsts_say_more(h, &firsts, seen, n)) {
+            return firsts;
+        }
+    }
+    return ferry_mixture_fit(seen, n);
+}
+
 static void take_census(FerryHeat *h, uint64_t now_ns)
 {
     Cell cells[HITS_MAX + 1][CODES] = {0};
@@ -194,7 +253,7 @@ static void take_census(FerryHeat *h, uint64_t now_ns)
     double waiting[(HITS_MAX + 1) * CODES + 1];
     double scale = count(h, now_ns, cells);
     unsigned n = gather(h, cells, scale, now_ns, seen, waiting);
-    FerryMixture mixture = ferry_mixture_fit(seen, n);
+    FerryMixture mixture = fit(h, seen, n, now_ns);
 
     ferry_heat_learn_groups(h, &mixture);
     fill_census(h, &mixture, seen, waiting, n);

@@ -28,6 +28,14 @@ typedef struct {
     uint64_t chunk;
 } FerryFold;
 
+/* First writes since watching began, by how long that took. What is sent again, and learnt about
+ * again, is no fair sample of all pages: cold ones come first, and neighbours are alike. This is.
+ */
+typedef struct {
+    double pages[CODES], seconds[CODES];
+    gboolean partial; /* not of all pages */
+} FerryFirsts;
+
 /* What the last census expects of pages that were clean then, a second, by their class; of those
  * never found written in the last place. And what came. */
 #define UNSEEN FERRY_HEAT_CLASSES
@@ -46,13 +54,14 @@ struct FerryHeat {
     uint8_t **touched; /* per block and chunk: not all pages of it are untouched */
     uint64_t watched_ns, last_ns, counted_ns;
     FerryFold fold;
+    FerryFirsts firsts;
     uint64_t censuses;
     FerryCensus census;
     FerryForetold foretold;
     double seconds[CODES];
     /* What the last census says of a page with so many hits in so much time: how likely one is, and
-     * that times its expected rate. */
-    double likely[HITS_MAX + 1][CODES], rate[HITS_MAX + 1][CODES];
+     * that times its expected rate, and times the octaves of the rate above the coldest. */
+    double likely[HITS_MAX + 1][CODES], rate[HITS_MAX + 1][CODES], octaves[HITS_MAX + 1][CODES];
 };
 
 /* What is known of a page: @hits in @seconds. */

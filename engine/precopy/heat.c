@@ -14,7 +14,7 @@
  * written: chance does that 4 times in 1000 and less. */
 #define LATE 16.0
 #define LATE_HITS 3u
-#define DOUBT 0.05 /* of the mixture */
+#define DOUBT 0.01 /* of the mixture */
 
 static uint64_t n_chunks(const FerryHeat *h, unsigned block)
 {
@@ -41,13 +41,18 @@ unsigned ferry_heat_encode(const FerryHeat *h, double seconds, uint64_t dither)
     return code + (part > (double)(dither >> 40) / (double)(1u << 24));
 }
 
-unsigned ferry_heat_class_of(double rate)
+/* Above the coldest; less than none is possible. */
+static double octaves_of(double rate)
 {
-    static const double coldest = 1e9 / (double)FERRY_HEAT_COLDEST_NS;
-    double octaves = rate > coldest ? log2_of(rate / coldest) : 0;
-
-    return MIN((unsigned)(2 * octaves), FERRY_HEAT_CLASSES - 1);
+    return log2_of(MAX(rate, 1e-12) * ((double)FERRY_HEAT_COLDEST_NS * 1e-9));
 }
+
+static unsigned class_at(double octaves)
+{
+    return octaves > 0 ? MIN((unsigned)(2 * octaves), FERRY_HEAT_CLASSES - 1) : 0;
+}
+
+unsigned ferry_heat_class_of(double rate) { return class_at(octaves_of(rate)); }
 
 /* Before the first census any rate is as likely as any other, by order of magnitude. */
 static FerryMixture unknown(void)
@@ -65,13 +70,19 @@ static FerryMixture unknown(void)
 /* What @m says of pages that are written at all counts as @weight of one. */
 static void believe(FerryHeat *h, const FerryMixture *m, double weight)
 {
+    double octaves[FERRY_MIXTURE_MAX];
+
     weight /= MAX(1 - m->share[0], 1e-9);
+    for (unsigned k = 1; k < m->n; k++) {
+        octaves[k] = octaves_of(m->rate[k]);
+    }
     for (unsigned code = 0; code < CODES; code++) {
         for (unsigned k = 1; k < m->n; k++) {
             double part = weight * m->share[k] * ferry_exp(-m->rate[k] * h->seconds[code]);
             for (unsigned hits = 0; hits <= HITS_MAX; hits++, part *= m->rate[k]) {
                 h->likely[hits][code] += part;
                 h->rate[hits][code] += part * m->rate[k];
+                h->octaves[hits][code] += part * octaves[k];
             }
         }
     }
@@ -84,6 +95,7 @@ void ferry_heat_learn_groups(FerryHeat *h, const FerryMixture *m)
 
     memset(h->likely, 0, sizeof h->likely);
     memset(h->rate, 0, sizeof h->rate);
+    memset(h->octaves, 0, sizeof h->octaves);
     believe(h, m, 1 - DOUBT);
     believe(h, &any, DOUBT);
 }
@@ -232,6 +244,7 @@ void ferry_heat_forget(FerryHeat *h, uint64_t since_ns)
         fold_next(h, since_ns, forget_page);
     }
     h->watched_ns = since_ns;
+    h->firsts = (FerryFirsts){.partial = TRUE};
 }
 
 void ferry_heat_watch(FerryHeat *h, uint64_t now_ns)
@@ -269,10 +282,17 @@ static void learn(FerryHeat *h, Page *page, uint64_t dither, uint64_t before_ns,
     double interval = age - known / 2, seconds = h->seconds[page->exposure];
     unsigned hits = page->hits;
 
-    if (hits == 0 || is_late(hits, seconds, interval)) {
+    if (hits == 0) { /* code 0 stands for nothing then */
+        seconds = page->exposure > 0 ? seconds : 0;
+    } else if (is_late(hits, seconds, interval)) {
         hits = 0;
         seconds = 0;
         page->forgot = 0;
+    }
+    if (page->since == UNTOUCHED) {
+        unsigned code = ferry_heat_encode(h, interval, dither);
+        h->firsts.pages[code]++;
+        h->firsts.seconds[code] += interval;
     }
     seconds += interval;
     if (++hits >= HITS_MAX - 1) { /* even: halves of hits are not lost */
@@ -300,17 +320,19 @@ static double mean_rate(const FerryHeat *h, unsigned block, uint64_t first, uint
     return seconds > 0 ? hits / seconds : 0;
 }
 
+/* Expected is the octave, not the rate: a page of which little is known shall not be held back
+ * because it might be very hot; it would never be known better. */
 unsigned ferry_heat_judge(const FerryHeat *h, Page page, double stripe_rate)
 {
     double seconds = h->seconds[page.exposure];
-    double likely = ferry_exp(-stripe_rate * seconds), rates;
+    double likely = ferry_exp(-stripe_rate * seconds), octaves;
 
     for (unsigned i = 0; i < page.hits; i++) {
         likely *= stripe_rate;
     }
-    rates = likely * stripe_rate + h->rate[page.hits][page.exposure];
+    octaves = likely * octaves_of(stripe_rate) + h->octaves[page.hits][page.exposure];
     likely += h->likely[page.hits][page.exposure];
-    return ferry_heat_class_of(likely > 1e-200 ? rates / likely : page.hits / seconds);
+    return likely > 1e-200 ? class_at(octaves / likely) : ferry_heat_class_of(page.hits / seconds);
 }
 
 static void judge_learnt(FerryHeat *h, unsigned block, uint64_t first, uint64_t learnt,

@@ -9,7 +9,7 @@
 /* A new group must explain so many nats more: chance alone gives about 2. Sums of exposure are
  * rounded each time one is added, which makes pages seem less alike than they are. */
 #define GAIN_MIN 4.0
-#define GAIN_PER_SUM 2e-3
+#define GAIN_PER_SUM 5e-4
 #define CYCLES 12u
 #define STRIDE_MAX 64.0
 
