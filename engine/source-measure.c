@@ -10,9 +10,9 @@
  * peer is seen. So little is gathered, and little may wait, where the link is slow. */
 #define GATHER_NS 4000000ull
 #define QUEUE_NS 40000000ull
-#define QUEUE_LEAST_NS 10000000ull
-#define QUEUES_PER_LIMIT 6
-#define QUEUE_LEAST_BYTES (256u << 10)
+#define QUEUE_LEAST_NS 5000000ull
+#define QUEUES_PER_LIMIT 10
+#define QUEUE_LEAST_BYTES (64u << 10)
 #define QUEUE_STEP_NS 500000ull
 
 void ferry_source_look_at_limits(FerrySource *s)

@@ -24,11 +24,15 @@ void ferry_source_learn_lag(FerrySource *s, uint64_t lag_ns)
 }
 
 /* One that was held up by chance shall not put off all that follow. */
-void ferry_source_learn_sync(FerrySource *s, uint64_t ns)
+static void add_damped(FerrySpread *spread, double sample)
 {
-    FerrySpread *sync = &s->costs.sync;
+    ferry_spread_add(spread, spread->n > 0 ? MIN(sample, 3 * spread->mean) : sample);
+}
 
-    ferry_spread_add(sync, sync->n > 0 ? MIN((double)ns, 3 * sync->mean) : (double)ns);
+void ferry_source_learn_sync(FerrySource *s, uint64_t looked_ns, uint64_t idle_ns)
+{
+    add_damped(&s->costs.sync, (double)(looked_ns + idle_ns));
+    add_damped(&s->costs.look, (double)looked_ns);
 }
 
 /* How long the destination takes for an answer, besides what it has to receive before. */
@@ -78,7 +82,7 @@ static uint64_t wire_ns(uint64_t pages, uint64_t permille, uint64_t rate)
 /* What the guest will write between the sync and its pause is sent while it stands still. */
 static uint64_t late_pages(const FerrySource *s)
 {
-    double gap_ns = (double)(s->costs.log_ns + s->costs.merge_ns) + s->costs.pause.mean;
+    double gap_ns = s->costs.look.mean + s->costs.pause.mean;
 
     return (uint64_t)(ferry_share_get(&s->dirtied, 1, 1, 0) * gap_ns);
 }
@@ -96,7 +100,7 @@ static FerryDowntime predict(const FerrySource *s)
     uint64_t late_ns = wire_ns(late_pages(s), wire_permille(&s->again_wire), switchover_rate(s));
     FerryDowntime d = {
         .pause_ns = (uint64_t)c->pause.mean,
-        .last_round_ns = c->log_ns + c->merge_ns + late_ns,
+        .last_round_ns = (uint64_t)c->look.mean + late_ns,
         .device_state_ns = (uint64_t)c->save.mean,
         .verify_ns = c->hash_ns,
         .load_ns = (uint64_t)c->save.mean + c->hash_ns + lag(s),
@@ -112,7 +116,7 @@ static uint64_t margin(const FerrySource *s)
     const Costs *c = &s->costs;
 
     return (uint64_t)(ferry_spread_margin(&c->pause) + 2 * ferry_spread_margin(&c->save) +
-                      ferry_spread_margin(&c->resume) +
+                      ferry_spread_margin(&c->resume) + ferry_spread_margin(&c->look) +
                       (s->return_path ? ferry_spread_margin(&c->lag) : 0));
 }
 
@@ -126,7 +130,7 @@ gboolean ferry_source_should_rehearse(FerrySource *s)
     if (ago_ns < REHEARSE_INTERVAL_NS) {
         return FALSE;
     }
-    return predict(s).total_ns > s->current.downtime_limit_ns ||
+    return predict(s).total_ns + margin(s) > s->current.downtime_limit_ns ||
            (s->costs.pause.n < REHEARSALS && ago_ns > REHEARSE_SHARE * s->costs.rehearsal_ns);
 }
 

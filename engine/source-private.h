@@ -43,8 +43,9 @@ typedef struct {
     FerrySpread pause, save, resume; /* ns, rehearsed */
     FerrySpread lag;                 /* ns until the peer answered, beyond what was queued */
     uint64_t hash_ns;
-    uint64_t log_ns, merge_ns; /* of the last sync: asking the log, and what the machine did */
-    FerrySpread sync;          /* both, and what the channels stood idle for it */
+    uint64_t merge_ns;                   /* what the machine did at the last sync */
+    FerrySpread look;                    /* asking the log, and what the machine does then */
+    FerrySpread sync;                    /* the same, and what the channels stood idle for it */
     uint64_t rehearsed_ns, rehearsal_ns; /* when, and how long it took */
 } Costs;
 
@@ -199,8 +200,8 @@ gboolean ferry_source_rehearse(FerrySource *s, GError **error);
 FerryMoment ferry_source_moment(const FerrySource *s);
 /* The last action handed out pages and took @ns; round.write_ns was @write_ns_before. */
 void ferry_source_worked(FerrySource *s, uint64_t ns, uint64_t write_ns_before);
-/* A dirty sync cost so much of the round's time. */
-void ferry_source_learn_sync(FerrySource *s, uint64_t ns);
+/* A dirty sync took so long, and the link stood idle for it so long. */
+void ferry_source_learn_sync(FerrySource *s, uint64_t looked_ns, uint64_t idle_ns);
 /* The peer's answer took so long. */
 void ferry_source_learn_lag(FerrySource *s, uint64_t lag_ns);
 /* Closes the round that ended with this sync, of which costs has been told; fills in what the

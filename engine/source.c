@@ -196,8 +196,7 @@ static gboolean sync_log(FerrySource *s, FerryRound *out_values, GError **error)
             return FALSE;
         }
     }
-    s->costs.log_ns = ferry_now_ns() - begin_ns;
-    ferry_source_learn_sync(s, s->costs.log_ns + s->costs.merge_ns + idle_ns);
+    ferry_source_learn_sync(s, ferry_now_ns() - begin_ns + s->costs.merge_ns, idle_ns);
     ferry_source_look_at_limits(s);
     obey_limits(s);
     ferry_source_round(s, out_values);

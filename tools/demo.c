@@ -309,7 +309,9 @@ static char *explain_timeout(const Demo *demo)
     g_autofree char *dirty = NULL;
     g_autofree char *downtime = NULL;
 
-    if (ferry_report_number(source, "x-ferry.unsent_pages", 0) > 0) {
+    /* Pages that are written all the time may wait for the last copy. */
+    if (ferry_report_number(source, "x-ferry.unsent_pages", 0) > 0 &&
+        ferry_report_number(source, "x-ferry.amplification.pages", 0) < 1) {
         return g_strdup_printf("the first pass over its memory took more than %.0f s: allow more "
                                "bandwidth or a longer --timeout",
                                seconds);
