@@ -11,9 +11,10 @@
 /* Whatever the forecast says: no shorter downtime in sight for so long is a stall. */
 #define STUCK_NS (10000 * MS)
 #define PROGRESS_PERMILLE 980
-/* The best moment to pause is one as good as the best seen, once that is not bettered any more. The
- * longer that takes the less is asked for. */
+/* The best moment to pause is one as good as the best seen, once that is not bettered any more, or
+ * has been bettered for long enough. The longer that takes the less is asked for. */
 #define SETTLE_NS (1000 * MS)
+#define OVERDUE_NS (5000 * MS)  /* behind the first pass */
 #define SLACK_STEP_NS (20 * MS) /* per 1/1000 */
 
 #define THROTTLE_PERIOD_NS (1000 * MS)
@@ -37,8 +38,8 @@ static gboolean is_stuck(const FerryStall *s, const FerryRound *r)
 
 static gboolean stalls_for(const FerryStall *s, const FerryRound *r, uint64_t ns)
 {
-    ns = is_too_long_without_pages(r) ? MAX(ns, FIXED_FIRM_NS) : ns;
-    return is_stuck(s, r) || (s->stalls_ns && since(r, s->stalls_ns) >= ns);
+    return is_stuck(s, r) ||
+           s->stalls_ns >= (is_too_long_without_pages(r) ? MAX(ns, FIXED_FIRM_NS) : ns);
 }
 
 static unsigned throttle_allowed(const FerryRound *r)
@@ -71,28 +72,34 @@ static gboolean is_first_pass(const FerryStall *s, const FerryRound *r)
 
 static void note(FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
 {
-    gboolean stalls = r->forecast && r->forecast->outlook == FERRY_OUTLOOK_STALLS;
+    uint64_t ns = s->noted_ns ? since(r, s->noted_ns) : 0;
+    gboolean first_pass = is_first_pass(s, r);
 
-    if (!stalls || r->number == 0) {
-        s->stalls_ns = 0;
-    } else if (s->stalls_ns == 0) {
-        s->stalls_ns = MAX(r->moment.now_ns, 1);
+    /* One forecast that says otherwise does not begin it all anew. */
+    if (r->forecast && r->forecast->outlook == FERRY_OUTLOOK_STALLS) {
+        s->stalls_ns = MIN(s->stalls_ns + MIN(ns, FIXED_FIRM_NS), FIXED_FIRM_NS);
+    } else {
+        s->stalls_ns -= MIN(s->stalls_ns, 2 * MIN(ns, FIXED_FIRM_NS));
     }
-    if (s->best_at_ns == 0 || is_first_pass(s, r) ||
+    if (s->best_at_ns == 0 || first_pass ||
         predicted_ns < ferry_scale(s->best_ns, PROGRESS_PERMILLE, 1000)) {
         s->best_ns = predicted_ns;
         s->best_at_ns = MAX(r->moment.now_ns, 1);
     }
+    s->first_pass_ns = first_pass ? r->moment.now_ns : s->first_pass_ns;
     s->unsent_bytes = r->unsent_bytes;
+    s->noted_ns = MAX(r->moment.now_ns, 1);
 }
 
 static gboolean is_best_moment(const FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
 {
-    uint64_t waited = MIN(since(r, s->best_at_ns), since(r, s->firm_ns) + SETTLE_NS);
+    uint64_t firm = since(r, s->firm_ns);
+    uint64_t settled = MIN(since(r, s->best_at_ns), firm + SETTLE_NS);
+    uint64_t overdue = MIN(since(r, s->first_pass_ns), firm);
+    uint64_t late = MAX(settled - MIN(settled, SETTLE_NS), overdue - MIN(overdue, OVERDUE_NS));
 
-    return waited >= SETTLE_NS &&
-           predicted_ns <=
-               ferry_scale(s->best_ns, 1000 + (waited - SETTLE_NS) / SLACK_STEP_NS, 1000);
+    return (settled >= SETTLE_NS || overdue >= OVERDUE_NS) &&
+           predicted_ns <= ferry_scale(s->best_ns, 1000 + late / SLACK_STEP_NS, 1000);
 }
 
 FerryVerdict ferry_stall_verdict(FerryStall *s, const FerryRound *r, uint64_t predicted_ns)
@@ -134,7 +141,11 @@ unsigned ferry_stall_throttle(FerryStall *s, const FerryRound *r)
     if (allowed == 0 || is_too_long_without_pages(r)) {
         return 0;
     }
-    if (now == 0 ? !stalls_for(s, r, FIRM_NS) : since(r, s->throttled_ns) < THROTTLE_PERIOD_NS) {
+    /* While pages go out for the first time, cold ones first, a slower guest gains nothing. */
+    if (now == 0 && (!stalls_for(s, r, FIRM_NS) || since(r, s->first_pass_ns) < FIRM_NS)) {
+        return 0;
+    }
+    if (now > 0 && since(r, s->throttled_ns) < THROTTLE_PERIOD_NS) {
         return now;
     }
     s->throttled_ns = MAX(r->moment.now_ns, 1);

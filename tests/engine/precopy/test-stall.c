@@ -74,7 +74,7 @@ Test(stall, gives_up_when_a_forecast_has_stood_for_a_second)
     cr_expect_eq(until(&w, FERRY_VERDICT_GIVE_UP), 1050);
 }
 
-Test(stall, one_better_forecast_begins_anew)
+Test(stall, a_better_forecast_takes_twice_as_much_back)
 {
     World w = stalling(FERRY_ON_STALL_CANCEL);
 
@@ -84,7 +84,17 @@ Test(stall, one_better_forecast_begins_anew)
     w.forecast.outlook = FERRY_OUTLOOK_UNKNOWN;
     sync_once(&w);
     w.forecast.outlook = FERRY_OUTLOOK_STALLS;
-    cr_expect_eq(until(&w, FERRY_VERDICT_GIVE_UP), 1050);
+    cr_expect_eq(until(&w, FERRY_VERDICT_GIVE_UP), 1050 - 750 + 100);
+}
+
+Test(stall, forecasts_that_waver_are_no_reason)
+{
+    World w = stalling(FERRY_ON_STALL_CANCEL);
+
+    for (unsigned i = 0; i < 150; i++) {
+        w.forecast.outlook = i % 2 ? FERRY_OUTLOOK_MEETS : FERRY_OUTLOOK_STALLS;
+        cr_expect_eq(sync_once(&w), FERRY_VERDICT_ANOTHER_ROUND, "%u", i);
+    }
 }
 
 Test(stall, fixed_parts_that_are_too_long_may_have_been_a_busy_moment)
@@ -128,12 +138,12 @@ Test(stall, pauses_at_a_moment_as_good_as_the_best)
 {
     World w = stalling(FERRY_ON_STALL_PAUSE);
 
-    for (unsigned i = 0; i < 100; i++) { /* better and better */
+    for (unsigned i = 0; i < 50; i++) { /* better and better */
         w.predicted_ns -= 3 * w.predicted_ns / 100;
         cr_expect_eq(sync_once(&w), FERRY_VERDICT_ANOTHER_ROUND, "%u", i);
     }
     uint64_t best = w.predicted_ns;
-    for (unsigned i = 0; i < 100; i++) { /* and no better */
+    for (unsigned i = 0; i < 60; i++) { /* and no better */
         w.predicted_ns = best * 13 / 10;
         cr_expect_eq(sync_once(&w), FERRY_VERDICT_ANOTHER_ROUND, "%u", i);
     }
@@ -150,6 +160,31 @@ Test(stall, asks_for_less_the_longer_it_waits)
     cr_expect_eq(until(&w, FERRY_VERDICT_SWITCH_OVER), 3000);
 }
 
+Test(stall, does_not_wait_for_ever_for_something_better)
+{
+    World w = stalling(FERRY_ON_STALL_PAUSE);
+    unsigned ms = 0;
+
+    do { /* 3 % less each second: never settled */
+        w.predicted_ns -= ms % 1000 ? 0 : w.predicted_ns * 3 / 100;
+        ms += 50;
+    } while (sync_once(&w) != FERRY_VERDICT_SWITCH_OVER && ms < 60000);
+    cr_expect_eq(ms, 6050, "%u: firm after a second, and then 5", ms);
+}
+
+Test(stall, a_first_pass_is_worth_waiting_for)
+{
+    World w = stalling(FERRY_ON_STALL_PAUSE);
+
+    w.round.unsent_bytes = 100000 * MIB;
+    w.round.round_sent_bytes = 10 * MIB;
+    for (unsigned i = 0; i < 1000; i++) {
+        w.round.unsent_bytes -= 6 * MIB;
+        cr_expect_eq(sync_once(&w), FERRY_VERDICT_ANOTHER_ROUND);
+    }
+    cr_expect_leq(until(&w, FERRY_VERDICT_SWITCH_OVER), 1050);
+}
+
 Test(stall, throttles_at_once_by_what_is_forecast)
 {
     World w = stalling(FERRY_ON_STALL_THROTTLE);
@@ -157,6 +192,20 @@ Test(stall, throttles_at_once_by_what_is_forecast)
     cr_expect_eq(until_throttled(&w), 150, "two forecasts, 100 ms apart");
     cr_expect_eq(w.round.throttle_percent, 60);
     cr_expect_eq(until(&w, FERRY_VERDICT_GIVE_UP), 0);
+}
+
+Test(stall, a_first_pass_is_not_throttled)
+{
+    World w = stalling(FERRY_ON_STALL_THROTTLE);
+
+    w.round.unsent_bytes = 1000 * MIB;
+    w.round.round_sent_bytes = 10 * MIB;
+    for (unsigned i = 0; i < 100; i++) {
+        w.round.unsent_bytes -= 6 * MIB;
+        sync_once(&w);
+        cr_expect_eq(w.round.throttle_percent, 0);
+    }
+    cr_expect_eq(until_throttled(&w), 100);
 }
 
 Test(stall, auto_converge_allows_throttling_up_to_its_maximum)
