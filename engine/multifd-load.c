@@ -235,8 +235,7 @@ gboolean ferry_multifd_loader_barrier(FerryMultifdLoader *l, GError **error)
 void ferry_multifd_loader_quiet(FerryMultifdPipe *p, gboolean quiet)
 {
     ferry_waitable_lock(&p->loader->waitable);
-    p->quiet = quiet;
-    ferry_waitable_wake(&p->loader->waitable);
+    p->quiet = quiet; /* whoever waits for that looks again by itself */
     ferry_waitable_unlock(&p->loader->waitable);
 }
 
