@@ -49,13 +49,13 @@ typedef struct {
  * speed. */
 typedef struct {
     FerryOutlook outlook;
-    uint64_t finish_ns;   /* from now until the pause; UINT64_MAX: never, or not known */
+    unsigned throttle_percent; /* the least that lets the limit be met; 0 = none needed, 100 = even
+                                * 99 is too little */
+    uint64_t finish_ns;        /* from now until the pause; UINT64_MAX: never, or not known */
     uint64_t downtime_ns; /* then; when it stalls, the shortest possible; UINT64_MAX: not known */
     uint64_t floor_ns;    /* the shortest downtime that these write rates and this link allow,
                            * unthrottled, however long it takes */
     uint64_t floor_pages; /* that stay dirty then: reliability of it is census.known_permille */
-    unsigned throttle_percent; /* the least that lets the limit be met; 0 = none needed, 100 = even
-                                * 99 is too little */
     uint64_t needed_bytes_per_second; /* link rate, at which the limit could be met unthrottled;
                                        * UINT64_MAX: none, the fixed parts alone exceed it */
 } FerryForecast;

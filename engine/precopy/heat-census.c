@@ -246,17 +246,22 @@ static FerryMixture fit(const FerryHeat *h, const FerryMixtureCell *seen, unsign
     return ferry_mixture_fit(seen, n);
 }
 
-static void take_census(FerryHeat *h, uint64_t now_ns)
-{
-    Cell cells[HITS_MAX + 1][CODES] = {0};
+/* Too much for somebody's stack. */
+typedef struct {
+    Cell cells[HITS_MAX + 1][CODES];
     FerryMixtureCell seen[(HITS_MAX + 1) * CODES + 1];
     double waiting[(HITS_MAX + 1) * CODES + 1];
-    double scale = count(h, now_ns, cells);
-    unsigned n = gather(h, cells, scale, now_ns, seen, waiting);
-    FerryMixture mixture = fit(h, seen, n, now_ns);
+} Scratch;
+
+static void take_census(FerryHeat *h, uint64_t now_ns)
+{
+    g_autofree Scratch *s = g_new0(Scratch, 1);
+    double scale = count(h, now_ns, s->cells);
+    unsigned n = gather(h, s->cells, scale, now_ns, s->seen, s->waiting);
+    FerryMixture mixture = fit(h, s->seen, n, now_ns);
 
     ferry_heat_learn_groups(h, &mixture);
-    fill_census(h, &mixture, seen, waiting, n);
+    fill_census(h, &mixture, s->seen, s->waiting, n);
     h->counted_ns = now_ns;
     h->censuses++;
 }
