@@ -5,11 +5,13 @@
  * The estimator. A page is exposed from when it is protected until it is found written; a write is
  * taken to be in the middle of where it can have been: between the later of the page's protection
  * and the sync before, and the sync that found it. Hits and seconds of exposure are added up, those
- * of pages that are clean so far too; of more than seven hits the older half is forgotten, and all
- * of them by a page that does far better or worse than they foretold. The census is the mixture of
- * memoryless writers that makes all this likeliest (mixture.h). A page's class is its expected rate
- * when half is believed from that mixture, half from the stripe of 64 pages it lies in. Nothing
- * faster than two writes a sync interval can be told apart. */
+ * of pages that are clean so far too. Of fourteen hits half are forgotten; all of them by a page
+ * that is clean for far longer than they foretold, and by all pages when the guest is seen to do
+ * something else. The census is the mixture of memoryless writers that makes this likeliest
+ * (mixture.h): of first writes until pages are known by several each, for what is sent again is no
+ * fair sample. A page's class is the octave expected of its rate when half is believed from that
+ * mixture, half from the stripe of 64 pages it lies in. Nothing faster than two writes a sync
+ * interval can be told apart. */
 #pragma once
 #include "dirtylog/bitmap.h"
 #include "engine/precopy/forecast.h"
