@@ -123,22 +123,28 @@ static size_t leave_raw(FerryMultifdPacker *p)
     return bytes;
 }
 
-/* The same pages at another step, with a compressor of its own: a stream is not to be disturbed. */
+/* The same pages at another step, with a compressor of its own: a stream is not to be disturbed.
+ * In CPU time: a trial is short, and others on the processor would be all of it. */
 static void try_step(FerryMultifdPacker *p, unsigned step, const struct iovec *pieces, unsigned n,
                      size_t in_bytes, size_t out_bytes)
 {
+    int level = ferry_compress_step_level(p->method, step);
     uint64_t begin_ns;
     size_t bytes;
 
     if (!p->trial) {
-        p->trial = ferry_compressor_new(p->method, ferry_compress_step_level(p->method, step));
+        p->trial = ferry_compressor_new(p->method, 1);
         p->trial_out = g_malloc(ferry_compressor_bound(p->trial, FERRY_MULTIFD_PACKET_BYTES));
     }
-    ferry_compressor_set_level(p->trial, ferry_compress_step_level(p->method, step));
-    begin_ns = ferry_now_ns();
+    if (p->trial_step != step) { /* its tables are cold, which says nothing of later packets */
+        ferry_compressor_set_level(p->trial, level);
+        ferry_compressor_packet(p->trial, pieces, n, p->trial_out);
+        p->trial_step = step;
+    }
+    begin_ns = cpu_ns();
     bytes = ferry_compressor_packet(p->trial, pieces, n, p->trial_out);
-    ferry_level_tried(&p->level, in_bytes, out_bytes, p->packet.work_ns, step, bytes,
-                      ferry_now_ns() - begin_ns);
+    ferry_level_tried(&p->level, in_bytes, out_bytes, p->packet.cpu_ns, step, bytes,
+                      cpu_ns() - begin_ns);
 }
 
 /* As ferry_level_next() has it. */
@@ -226,7 +232,8 @@ void ferry_multifd_packer_pages(FerryMultifdPacker *p, const FerryMemoryBlock *b
     p->counts.zero_pages += p->n_zero;
 }
 
-void ferry_multifd_packer_written(FerryMultifdPacker *p, uint64_t write_ns, gboolean link_busy)
+void ferry_multifd_packer_written(FerryMultifdPacker *p, uint64_t write_ns, gboolean link_busy,
+                                  gint64 queued)
 {
     if (!p->adaptive || p->packet.in_bytes == 0) {
         return;
@@ -236,6 +243,8 @@ void ferry_multifd_packer_written(FerryMultifdPacker *p, uint64_t write_ns, gboo
     }
     p->packet.write_ns = write_ns;
     p->packet.link_busy = link_busy;
+    p->packet.now_ns = ferry_now_ns();
+    p->packet.queued_bytes = queued > 0 ? (uint64_t)queued : 0;
     ferry_level_sent(&p->level, &p->packet);
     p->packet.in_bytes = 0;
 }

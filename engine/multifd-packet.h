@@ -28,6 +28,7 @@ typedef struct {
     FerryLevelPacket packet; /* what is known of the one put together */
     FerryCompressor *trial;  /* NULL until there is one */
     uint8_t *trial_out;
+    unsigned trial_step; /* of the last trial; 0: none */
     gboolean was_stable;
 } FerryMultifdPacker;
 
@@ -35,7 +36,8 @@ void ferry_multifd_packer_init(FerryMultifdPacker *packer, const FerryMultifdSen
 void ferry_multifd_packer_clear(FerryMultifdPacker *packer);
 void ferry_multifd_packer_pages(FerryMultifdPacker *packer, const FerryMemoryBlock *block,
                                 const FerryMultifdJob *job, uint64_t packet_num);
-/* The packet is written. @link_busy: FerryLevelPacket's. */
-void ferry_multifd_packer_written(FerryMultifdPacker *packer, uint64_t write_ns,
-                                  gboolean link_busy);
+/* The packet is written. @link_busy: FerryLevelPacket's; @queued: now, -1 if not
+ * known. */
+void ferry_multifd_packer_written(FerryMultifdPacker *packer, uint64_t write_ns, gboolean link_busy,
+                                  gint64 queued);
 void ferry_multifd_packer_sync(FerryMultifdPacker *packer, uint64_t packet_num);

@@ -17,6 +17,8 @@ typedef struct {
     unsigned id;
     gboolean joined;
     unsigned synced; /* under the lock: the last SYNC that it has said */
+    gboolean waited; /* to write the last packet; and what then had yet to be taken */
+    gint64 queued;
     FerryMultifdPacker packer;
     FerryMultifdJob job;
 } Worker;
@@ -94,8 +96,12 @@ static Task next_task(Worker *w)
     return w->synced != m->sync ? SYNC : NOTHING;
 }
 
-/* Tells the packer whose fault it was that this took so long: what waits for the peer when a packet
- * is done has kept the link busy all the while. */
+/* A write that takes more than 1 ns a byte is more than a copy into the kernel: it waited. */
+#define COPY_BYTE_NS 1
+
+/* Tells the packer whose fault it was that this took so long: the link's, or a limit's, where it
+ * has had something to take all the while, and took it. A peer on this machine that has yet to be
+ * given a processor takes nothing. */
 static gboolean write_packet(Worker *w, GError **error)
 {
     FerryMultifdPacker *p = &w->packer;
@@ -104,13 +110,20 @@ static gboolean write_packet(Worker *w, GError **error)
     if (!p->adaptive) {
         return ferry_channel_writev_all(w->channel, p->iov, p->n_iov, progress_ns, error);
     }
-    gboolean busy = ferry_channel_queued(w->channel) > 0;
+    gint64 queued = ferry_channel_queued(w->channel);
+    gboolean busy = queued > 0 && (w->waited || queued < w->queued);
     uint64_t waited_ns = ferry_channel_ratelimit_waited_ns(w->channel), begin_ns = ferry_now_ns();
+    uint64_t written = ferry_channel_bytes_written(w->channel);
+
     if (!ferry_channel_writev_all(w->channel, p->iov, p->n_iov, progress_ns, error)) {
         return FALSE;
     }
+    written = ferry_channel_bytes_written(w->channel) - written;
     busy |= ferry_channel_ratelimit_waited_ns(w->channel) > waited_ns;
-    ferry_multifd_packer_written(p, ferry_now_ns() - begin_ns, busy);
+    uint64_t took_ns = ferry_now_ns() - begin_ns;
+    w->waited = took_ns > written * COPY_BYTE_NS;
+    w->queued = ferry_channel_queued(w->channel);
+    ferry_multifd_packer_written(p, took_ns, busy, w->queued);
     return TRUE;
 }
 

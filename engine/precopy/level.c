@@ -4,13 +4,14 @@
 #define WINDOW_PACKETS 32
 #define TRIAL_EVERY 4  /* packets, at most, and */
 #define TRIAL_SHARE 32 /* no more than so small a part of the time */
-#define FAR_SHARE 512
+#define FAR_SHARE 128
 #define ALL_NS 1e9         /* what was before that fades */
 #define FAR 1.5            /* times as long as at the present step */
 #define PAIR_BYTES 4194304 /* of trials; older ones fade */
 #define BETTER 0.96        /* what a harder step must promise: it takes CPU time */
 #define HARDLY_WORSE 1.01  /* what an easier one may cost */
-#define STARVED 0.5        /* of the time the work had a processor: there is none to spare */
+#define FADE 1.125         /* of the link's best, from window to window */
+#define STARVED 0.8        /* of the time the work had a processor: there is none to spare */
 
 void ferry_level_init(FerryLevel *l, unsigned n_steps, unsigned first_step)
 {
@@ -29,6 +30,8 @@ void ferry_level_hurry(FerryLevel *l, unsigned step)
 {
     l->step = MIN(l->step, step);
     l->link_bound = FALSE;
+    l->best_byte_ns = 0;
+    l->begin_ns = 0;
     open_window(l);
 }
 
@@ -41,7 +44,7 @@ static gboolean may_try(const FerryLevel *l, unsigned upper)
 
 unsigned ferry_level_next(FerryLevel *l, unsigned *out_trial)
 {
-    gboolean above = l->step == 0 || (l->link_bound && !l->tried_above);
+    gboolean above = l->step == 0 || (l->link_bound && !l->starved && !l->tried_above);
 
     *out_trial = l->step;
     if (l->since_trial++ < TRIAL_EVERY) {
@@ -113,21 +116,42 @@ static double time_below(const FerryLevel *l, double byte_ns)
     return MAX(work, (out + l->plain) * byte_ns);
 }
 
+/* What left for the peer since the window was opened, and when: the link can do that at least. What
+ * it could do a while ago counts less and less. */
+static void learn_link(FerryLevel *l, const FerryLevelPacket *last)
+{
+    double took = (double)(last->now_ns - l->begin_ns);
+    double left = l->out_bytes + (double)l->begin_queued - (double)last->queued_bytes;
+    double byte_ns = left > 0 ? took / left : 0;
+
+    if (l->begin_ns > 0 && byte_ns > 0) {
+        l->best_byte_ns = l->best_byte_ns > 0 ? MIN(l->best_byte_ns * FADE, byte_ns) : byte_ns;
+    }
+    l->begin_ns = last->now_ns;
+    l->begin_queued = last->queued_bytes;
+    l->out_bytes = 0;
+}
+
 static void think_over(FerryLevel *l)
 {
     double out = l->coded_out + l->plain;
     double byte_ns = out > 0 ? l->busy_ns / out : 0;
-    double now = MAX(l->work_ns, l->busy_ns);
-    double below = time_below(l, byte_ns), above = time_above(l, byte_ns);
-    gboolean starved = l->cpu_ns < l->work_ns * STARVED;
 
-    l->link_bound = l->busy_ns > l->work_ns;
+    if (l->best_byte_ns > 0) { /* or somebody else was slow: the peer's processor, or ours */
+        byte_ns = MIN(byte_ns, l->best_byte_ns);
+    }
+    double now = MAX(l->work_ns, out * byte_ns);
+    double below = time_below(l, byte_ns), above = time_above(l, byte_ns);
+
+    l->starved = l->cpu_ns < l->work_ns * STARVED;
+    l->link_bound = out * byte_ns > l->work_ns;
     l->far = MIN(below, above) > now * FAR && MIN(below, above) < G_MAXDOUBLE;
     if (below < now * HARDLY_WORSE) {
         l->step--;
-    } else if (l->link_bound && !starved && above < now * BETTER) {
+    } else if (l->link_bound && !l->starved && above < now * BETTER) {
         l->step++;
     }
+    /* What was long ago says little about what trials cost now. */
     if (l->all_ns > ALL_NS) {
         l->trial_ns /= 2;
         l->all_ns /= 2;
@@ -150,7 +174,9 @@ void ferry_level_sent(FerryLevel *l, const FerryLevelPacket *p)
     l->cpu_ns += (double)p->cpu_ns;
     l->busy_ns += p->link_busy ? took : (double)p->write_ns;
     l->all_ns += took;
+    l->out_bytes += (double)p->out_bytes;
     if (l->coded_in + l->plain >= WINDOW_BYTES || l->packets >= WINDOW_PACKETS) {
+        learn_link(l, p);
         think_over(l);
     }
 }

@@ -77,7 +77,9 @@ static void send_packet(Channel *c, Content content, int step)
                                    .work_ns = (uint64_t)work,
                                    .cpu_ns = (uint64_t)(work * MIN(c->processors, 1)),
                                    .write_ns = (uint64_t)write,
-                                   .link_busy = busy};
+                                   .link_busy = busy,
+                                   .now_ns = 1 + (uint64_t)c->now,
+                                   .queued_bytes = (uint64_t)c->queued};
         ferry_level_sent(&c->level, &packet);
     }
 }
@@ -172,6 +174,21 @@ Test(level, trials_take_little_of_the_time)
         cr_assert_gt(c.trial_ns, 0, "%.0f MiB/s", rate);
         cr_assert_lt(c.trial_ns, took / 16, "%.0f MiB/s: %f", rate, c.trial_ns / took);
     }
+}
+
+/* A reader that is held up now and then, for reasons of its own, always has something to read: it
+ * is no slow link, and nothing is won by compressing harder. */
+Test(level, a_peer_held_up_is_no_slow_link)
+{
+    Channel c = channel(4096);
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < 2000; i++) {
+        c.rate = i / 12 % 2 ? 64 * MIB / 1e9 : 4096 * MIB / 1e9;
+        send_packet(&c, TEXT, -1);
+        sum += c.level.step;
+    }
+    cr_assert_lt(sum / 2000.0, 3.0, "%f", sum / 2000.0);
 }
 
 /* The guest stands still, the link's limit is off: what paid before may be too slow now. */
