@@ -116,7 +116,8 @@ def test_levels(vm, kvm, compression, levels):
 
 def test_xbzrle(vm, kvm, io):
     source, destination = pair(vm, {"capabilities": ["xbzrle"]}, io)
-    source.set(xbzrle_cache_size=64 << 20)
+    # Who waits until it pays to send a page, and then pauses the guest, sends few pages twice.
+    source.set(xbzrle_cache_size=64 << 20, x_ferry_policy="fixed-rounds=5")
     said = travel(source, destination)
     check_sums(said["ram"])
     cache = said["xbzrle-cache"]
@@ -134,7 +135,7 @@ def test_xbzrle(vm, kvm, io):
 
 def test_xbzrle_with_a_small_cache(vm, kvm):
     source, destination = pair(vm, {"capabilities": ["xbzrle"]}, {})
-    source.set(xbzrle_cache_size=1 << 20)
+    source.set(xbzrle_cache_size=1 << 20, x_ferry_policy="fixed-rounds=5")
     cache = travel(source, destination)["xbzrle-cache"]
     assert cache["cache-miss"] > 256
 
