@@ -166,7 +166,8 @@ def guest_facts(load, pages_per_second):
     share = min(int(load.get("hot_share", 0) * 2**32), 2**32)
     interval = int(ticks * 256 / pages_per_second) if pages_per_second else 0
     return struct.pack("<QIIQQQQQQII", MAGIC, KINDS[load["kind"]], 1, pages, min(hot, pages), share,
-                       0x5DEECE66D, ticks, max(interval, 1), FILLS[load.get("fill", "random")], 0)
+                       0x5DEECE66D, ticks, max(interval, 1), FILLS[load.get("fill", "random")],
+                       load.get("make_up_ms", 250))
 
 
 def write_images(build, directory, facts):

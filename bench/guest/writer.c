@@ -44,7 +44,7 @@ void writer_main(void)
     WorkloadState *state = (WorkloadState *)(uintptr_t)WORKLOAD_STATES;
     uint8_t *working_set = (uint8_t *)(uintptr_t)WORKLOAD_BASE;
     /* A busy host holds the guest up; so much is made up for, more (a migration's pause) is not. */
-    const uint64_t bound = (facts->ticks_per_second / 4) << 8;
+    const uint64_t bound = (facts->ticks_per_second * how[1] / 1000) << 8;
 
     if (*how != WRITER_FILL_ZERO) {
         fill((uint64_t *)working_set, facts->pages * WORKLOAD_PAGE / 8, *how, facts->seed);

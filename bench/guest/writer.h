@@ -2,8 +2,10 @@
  * (tools/vm/workload-core.h), so who checks the one checks the other. Also for the assembler. */
 #pragma once
 
-#define WRITER_IMAGE_FACTS 0x200 /* in the image: WorkloadFacts, and behind them be it so: */
-#define WRITER_FILL_OFFSET 64    /* 32 bits: what the working set holds at first */
+/* In the image, and copied from there: WorkloadFacts; 32 bits that say what the working set holds
+ * at first; 32 bits: up to how many milliseconds of writing are made up for. */
+#define WRITER_IMAGE_FACTS 0x200
+#define WRITER_FILL_OFFSET 64
 #define WRITER_FACTS_BYTES 72
 #define WRITER_KIND_OFFSET 8
 
