@@ -114,6 +114,12 @@ def test_levels(vm, kvm, compression, levels):
     travel(source, destination)
 
 
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_a_level_that_follows(vm, kvm, compression):
+    source, destination = pair(vm, multifd(2, compression, x_ferry_compression="adaptive"), {})
+    travel(source, destination)
+
+
 def test_xbzrle(vm, kvm, io):
     source, destination = pair(vm, {"capabilities": ["xbzrle"]}, io)
     # Who waits until it pays to send a page, and then pauses the guest, sends few pages twice.
