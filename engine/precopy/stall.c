@@ -12,10 +12,13 @@
 #define STUCK_NS (10000 * MS)
 #define PROGRESS_PERMILLE 980
 /* The best moment to pause is one as good as the best seen, once that is not bettered any more, or
- * has been bettered for long enough. The longer that takes the less is asked for. */
+ * has been bettered for long enough. The longer that takes the less is asked for, soon much less:
+ * the best may have been a moment in which the guest got no time to write. */
 #define SETTLE_NS (1000 * MS)
 #define OVERDUE_NS (5000 * MS)  /* behind the first pass */
 #define SLACK_STEP_NS (20 * MS) /* per 1/1000 */
+#define SLACK_DOUBLE_NS (2500 * MS)
+#define SLACK_DOUBLINGS 10
 
 #define THROTTLE_PERIOD_NS (1000 * MS)
 #define THROTTLE_MAX 99
@@ -98,8 +101,10 @@ static gboolean is_best_moment(const FerryStall *s, const FerryRound *r, uint64_
     uint64_t overdue = MIN(since(r, s->first_pass_ns), firm);
     uint64_t late = MAX(settled - MIN(settled, SETTLE_NS), overdue - MIN(overdue, OVERDUE_NS));
 
+    uint64_t slack = (1000 + late / SLACK_STEP_NS) << MIN(late / SLACK_DOUBLE_NS, SLACK_DOUBLINGS);
+
     return (settled >= SETTLE_NS || overdue >= OVERDUE_NS) &&
-           predicted_ns <= ferry_scale(s->best_ns, 1000 + late / SLACK_STEP_NS, 1000);
+           predicted_ns <= ferry_scale(s->best_ns, slack, 1000);
 }
 
 FerryVerdict ferry_stall_verdict(FerryStall *s, const FerryRound *r, uint64_t predicted_ns)

@@ -160,6 +160,17 @@ Test(stall, asks_for_less_the_longer_it_waits)
     cr_expect_eq(until(&w, FERRY_VERDICT_SWITCH_OVER), 3000);
 }
 
+Test(stall, a_moment_that_will_not_come_again_is_soon_forgotten)
+{
+    World w = stalling(FERRY_ON_STALL_PAUSE);
+
+    w.predicted_ns = 25 * MS; /* a twentieth: the guest had no processor */
+    sync_once(&w);
+    w.predicted_ns = 500 * MS;
+    unsigned ms = until(&w, FERRY_VERDICT_SWITCH_OVER);
+    cr_expect(ms > 2000 && ms <= 12000, "%u ms", ms);
+}
+
 Test(stall, does_not_wait_for_ever_for_something_better)
 {
     World w = stalling(FERRY_ON_STALL_PAUSE);
