@@ -1,5 +1,6 @@
 #include "tools/demo.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -73,23 +74,44 @@ static void show_rounds_json(JsonObject *answer, FerryDemoShown *shown)
     }
 }
 
-/* Once it is known, and when it turns. */
+#define VERDICT_MS 500 /* no more often than this */
+
+/* Whether something else is foreseen than what was shown last: another outlook, or an end that is
+ * sooner or later by a quarter of what is left. */
+static gboolean is_news(const char *outlook, double now_ms, double end_ms,
+                        const FerryDemoShown *shown)
+{
+    if (g_strcmp0(outlook, shown->verdict) != 0) {
+        return TRUE;
+    }
+    if (end_ms < 0 || shown->end_ms < 0) {
+        return FALSE;
+    }
+    return now_ms - shown->verdict_ms >= VERDICT_MS &&
+           fabs(end_ms - shown->end_ms) > MAX((end_ms - now_ms) / 4, VERDICT_MS);
+}
+
+/* Once it is known, and whenever it changes. */
 static void show_verdict(const FerryDemoOptions *options, JsonObject *answer, FerryDemoShown *shown)
 {
     const char *verdict = ferry_report_text(answer, "x-ferry.forecast.verdict", NULL);
     const char *outlook = ferry_report_text(answer, "x-ferry.forecast.outlook", "unknown");
+    double finish_ms = ferry_report_number(answer, "x-ferry.forecast.finish_ms", -1);
+    double now_ms = ferry_report_number(answer, "total-time", 0);
+    double end_ms = finish_ms < 0 ? -1 : now_ms + finish_ms;
 
-    if (!verdict || g_strcmp0(outlook, shown->verdict) == 0) {
+    if (!verdict || !is_news(outlook, now_ms, end_ms, shown)) {
         return;
     }
     g_free(shown->verdict);
     shown->verdict = g_strdup(outlook);
+    shown->verdict_ms = now_ms;
+    shown->end_ms = end_ms;
     if (options->json) {
         print_event("verdict", ferry_report_object(answer, "x-ferry.forecast"));
         return;
     }
-    printf("%s%.1f s: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "",
-           ferry_report_number(answer, "total-time", 0) / 1000, verdict);
+    printf("%s%.1f s: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", now_ms / 1000, verdict);
     fflush(stdout);
 }
 

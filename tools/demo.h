@@ -35,8 +35,9 @@ void ferry_demo_result_clear(FerryDemoResult *result);
 
 /* What was shown already. */
 typedef struct {
-    unsigned round; /* the last one */
-    char *verdict;  /* its outlook; NULL: none. g_free */
+    unsigned round;            /* the last one */
+    char *verdict;             /* its outlook; NULL: none. g_free */
+    double verdict_ms, end_ms; /* when that was, and when it was to end; -1: not said */
 } FerryDemoShown;
 void ferry_demo_shown_clear(FerryDemoShown *shown);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryDemoShown, ferry_demo_shown_clear)

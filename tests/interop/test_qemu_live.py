@@ -52,6 +52,8 @@ def test_memory_arrives_as_it_is(vm, directory, destination, method):
         method.prepare(there)
         method.prepare(here)
         here.set(downtime_limit=1, max_bandwidth=32 * qemu.MIB)
+        if method is qemu.XBZRLE:
+            here.set(x_ferry_policy="qemu")  # "ferry" holds the pages back that are written again
         here.migrate(there.listen())
         harness.until(lambda: here.syncs() > 4 or here.status() in harness.ENDED, "rounds")
         here.set(downtime_limit=20000, max_bandwidth=1 << 30)

@@ -15,6 +15,8 @@ MIB = 1 << 20
 def save(vm, directory, io, workload=BUSY, offset=0, rounds=1):
     """A guest that writes throughout, saved in at least @rounds rounds; and the file."""
     source = vm("source", workload=workload, environment=io)
+    if rounds > 1:
+        source.set(x_ferry_policy="fixed-rounds=8")  # which send what was written again
     path = os.path.join(directory, "guest.mapped")
     uri = f"file:{path}" + (f",offset={offset}" if offset else "")
     source.capability("mapped-ram")
