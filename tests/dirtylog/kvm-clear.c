@@ -9,22 +9,14 @@
 #include <unistd.h>
 
 #include "tests/dirtylog/guest.h"
+#include "tests/fakes/expect.h"
 
 /* Two slots; the second begins in the middle of a chunk and ends in the middle of a word. */
 static const uint64_t slot_pages[] = {640, 1000};
 #define N_PAGES UINT64_C(1640)
 
-static unsigned failures;
 static FerryDirtyLog *log_;
 static FerryBitmap reported;
-
-static void expect(gboolean good, const char *what)
-{
-    if (!good) {
-        printf("%s\n", what);
-        failures++;
-    }
-}
 
 static gboolean sync_log(void)
 {
@@ -38,7 +30,7 @@ static gboolean clear(uint64_t first, uint64_t n)
 
     ferry_bitmap_init(&found, N_PAGES);
     gboolean ok = ferry_dirty_log_clear(log_, 0, first, n, &found, NULL);
-    expect(ferry_bitmap_count(&found) == 0, "the kernel keeps what it has not told");
+    EXPECT(ferry_bitmap_count(&found) == 0, "the kernel keeps what it has not told");
     ferry_bitmap_clear(&found);
     return ok;
 }
@@ -52,7 +44,7 @@ static gboolean all_but(uint64_t first, uint64_t n)
 
 static void begin(uint64_t chunk)
 {
-    expect(ferry_dirty_log_set_chunk(log_, chunk, NULL) && ferry_dirty_log_start(log_, NULL) &&
+    EXPECT(ferry_dirty_log_set_chunk(log_, chunk, NULL) && ferry_dirty_log_start(log_, NULL) &&
                sync_log() && ferry_bitmap_count(&reported) == N_PAGES,
            "the first sync reports all");
 }
@@ -62,20 +54,20 @@ static void exact(uint64_t first, uint64_t n)
     FerryDirtyLogStats stats;
 
     begin(FERRY_DIRTY_LOG_CHUNK_EXACT);
-    expect(clear(first, n) && all_but(first, n), "exactly these pages");
+    EXPECT(clear(first, n) && all_but(first, n), "exactly these pages");
     ferry_dirty_log_get_stats(log_, &stats);
-    expect(stats.cleared_pages == n, "they are counted");
-    expect(clear(0, N_PAGES) && sync_log() && ferry_bitmap_count(&reported) == 0, "then all");
+    EXPECT(stats.cleared_pages == n, "they are counted");
+    EXPECT(clear(0, N_PAGES) && sync_log() && ferry_bitmap_count(&reported) == 0, "then all");
     ferry_dirty_log_stop(log_);
 }
 
 static void chunks(void)
 {
     begin(2u << 20);
-    expect(clear(513, 1) && all_but(512, 512), "a chunk, across the slots");
-    expect(clear(0, 1) && all_but(0, 1024), "another one");
-    expect(ferry_dirty_log_set_chunk(log_, FERRY_DIRTY_LOG_CHUNK_MIN, NULL), "smaller ones");
-    expect(clear(1100, 1) && sync_log() && ferry_bitmap_count(&reported) == N_PAGES - 1024 - 64,
+    EXPECT(clear(513, 1) && all_but(512, 512), "a chunk, across the slots");
+    EXPECT(clear(0, 1) && all_but(0, 1024), "another one");
+    EXPECT(ferry_dirty_log_set_chunk(log_, FERRY_DIRTY_LOG_CHUNK_MIN, NULL), "smaller ones");
+    EXPECT(clear(1100, 1) && sync_log() && ferry_bitmap_count(&reported) == N_PAGES - 1024 - 64,
            "a smaller one");
     ferry_dirty_log_stop(log_);
 }
@@ -86,14 +78,14 @@ static void without_the_kernel(int vm_fd)
     int vm = dup(vm_fd), nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     begin(FERRY_DIRTY_LOG_CHUNK_MIN);
-    expect(clear(0, 640) && sync_log(), "clear");
-    expect(vm >= 0 && nothing >= 0 && dup2(nothing, vm_fd) == vm_fd, "dup");
-    expect(clear(0, 640), "chunks in which no sync found anything are free");
-    expect(!clear(640, 1), "one with dirty pages is not");
-    expect(ferry_dirty_log_set_chunk(log_, FERRY_DIRTY_LOG_CHUNK_EXACT, NULL), "exactly");
-    expect(clear(100, 50) && !clear(700, 1), "nor are single pages");
-    expect(dup2(vm, vm_fd) == vm_fd, "dup");
-    expect(clear(700, 1) && sync_log() && ferry_bitmap_count(&reported) == N_PAGES - 641,
+    EXPECT(clear(0, 640) && sync_log(), "clear");
+    EXPECT(vm >= 0 && nothing >= 0 && dup2(nothing, vm_fd) == vm_fd, "dup");
+    EXPECT(clear(0, 640), "chunks in which no sync found anything are free");
+    EXPECT(!clear(640, 1), "one with dirty pages is not");
+    EXPECT(ferry_dirty_log_set_chunk(log_, FERRY_DIRTY_LOG_CHUNK_EXACT, NULL), "exactly");
+    EXPECT(clear(100, 50) && !clear(700, 1), "nor are single pages");
+    EXPECT(dup2(vm, vm_fd) == vm_fd, "dup");
+    EXPECT(clear(700, 1) && sync_log() && ferry_bitmap_count(&reported) == N_PAGES - 641,
            "a clear that failed can be done again");
     ferry_dirty_log_stop(log_);
     close(vm);

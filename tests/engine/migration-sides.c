@@ -183,5 +183,3 @@ void sides_expect_entries(const char *path, unsigned expected)
     }
     EXPECT(n == expected, "%s: %u instead of %u", path, n, expected);
 }
-
-unsigned sides_failures(void) { return failures; }

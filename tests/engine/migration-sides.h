@@ -55,5 +55,3 @@ char *sides_uri(const char *name);
 unsigned sides_entries(const char *path);
 /* A joined thread leaves /proc a moment later. */
 void sides_expect_entries(const char *path, unsigned expected);
-/* Broken expectations of these functions. */
-unsigned sides_failures(void);

@@ -179,5 +179,3 @@ void half_expect_failed(Half *h, const char *why)
         EXPECT(counting_guest_is_zero(h->guest), "something is left in memory");
     }
 }
-
-unsigned half_failures(void) { return failures; }

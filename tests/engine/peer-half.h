@@ -56,6 +56,3 @@ void half_answer(Half *h, uint32_t ping, uint32_t pong);
 void half_play(Half *h);
 /* By the peer, with the guest where it was. */
 void half_expect_failed(Half *h, const char *why);
-
-/* Broken expectations of these functions. */
-unsigned half_failures(void);

@@ -12,8 +12,7 @@
 
 extern char *qmp_directory;
 void qmp_begin(void); /* makes it */
-/* Removes it. The test's exit status, of its own failures and of those of the functions here. */
-int qmp_end(unsigned failures_so_far);
+int qmp_end(void);    /* removes it; the test's exit status */
 
 /* An embedder. */
 extern const FerryQmpOps machine_ops;

@@ -282,5 +282,3 @@ void rig_expect_error(Rig *r, const char *why)
     EXPECT(!r->ok && r->error && strstr(r->error->message, why), "'%s' is not in: %s", why,
            r->error ? r->error->message : "success");
 }
-
-unsigned rig_failures(void) { return failures; }

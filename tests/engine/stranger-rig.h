@@ -61,6 +61,3 @@ void rig_expect_refused(Rig *r);
 /* What the keeper heard. */
 void rig_expect_diary(Rig *r, const char *expected);
 void rig_expect_error(Rig *r, const char *why);
-
-/* Broken expectations of these functions. */
-unsigned rig_failures(void);

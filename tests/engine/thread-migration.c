@@ -285,5 +285,5 @@ int main(void)
     sides_expect_entries("/proc/self/task", threads);
     EXPECT(rmdir(sides_directory) == 0, "something is left in %s", sides_directory);
     g_free(sides_directory);
-    return failures + sides_failures() == 0 ? 0 : 1;
+    return failures != 0;
 }

@@ -248,6 +248,6 @@ int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
     destinations();
-    printf("%u failures\n", failures + half_failures());
-    return failures + half_failures() != 0;
+    printf("%u failures\n", failures);
+    return failures != 0;
 }

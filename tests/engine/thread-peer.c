@@ -263,6 +263,6 @@ int main(void)
     an_early_good_end_is_none();
     a_failure_names_the_destination();
     endless_rounds_take_no_endless_memory();
-    printf("%u failures\n", failures + half_failures());
-    return failures + half_failures() != 0;
+    printf("%u failures\n", failures);
+    return failures != 0;
 }

@@ -186,6 +186,6 @@ int main(void)
     a_ferry_source_decides();
     a_flush_without_multifd_is_ignored();
     a_byte_now_and_then_is_silence();
-    printf("%u failures\n", failures + rig_failures());
-    return failures + rig_failures() != 0;
+    printf("%u failures\n", failures);
+    return failures != 0;
 }
