@@ -132,17 +132,24 @@ gboolean ferry_source_wants_flush(const FerrySource *s)
            (s->paused || !probe_is_due(s)); /* which a larger gather makes exacter */
 }
 
+uint64_t ferry_source_longest_queue_ns(const FerrySource *s)
+{
+    uint64_t limit = s->current.downtime_limit_ns / QUEUES_PER_LIMIT;
+
+    return ferry_ram_sender_is_in_background(s->sender)
+               ? 0
+               : CLAMP(limit, QUEUE_LEAST_NS, QUEUE_NS) + s->peer.round_trip_ns;
+}
+
 /* Lets the channel's queue get short enough, and listens meanwhile: what is measured of the peer's
  * answers is then not how long we wrote. */
 static gboolean await_queue(FerrySource *s, GError **error)
 {
     uint64_t rate = ferry_rate_get(&s->rate), begin_ns = ferry_now_ns();
-    uint64_t longest =
-        CLAMP(s->current.downtime_limit_ns / QUEUES_PER_LIMIT, QUEUE_LEAST_NS, QUEUE_NS) +
-        s->peer.round_trip_ns;
-    uint64_t most = ferry_scale(rate, longest, 1000000000) + QUEUE_LEAST_BYTES;
+    uint64_t longest_ns = ferry_source_longest_queue_ns(s);
+    uint64_t most = ferry_scale(rate, longest_ns, 1000000000) + QUEUE_LEAST_BYTES;
 
-    if (rate == 0 || ferry_ram_sender_is_in_background(s->sender)) {
+    if (rate == 0 || longest_ns == 0) {
         return TRUE;
     }
     while (ferry_ram_sender_queued(s->sender) > most &&

@@ -297,20 +297,23 @@ void ferry_source_decided(FerrySource *s, const FerryRound *v)
         s->predicted = (FerryDowntime){.last_round_ns = predicted, .total_ns = predicted};
         return;
     }
+    uint64_t pages_ns = predicted - s->fixed.total_ns;
+    uint64_t queue_ns = MIN(pages_ns, ferry_source_longest_queue_ns(s));
     s->predicted = s->fixed;
-    s->predicted.last_round_ns += predicted - s->fixed.total_ns;
+    s->predicted.last_round_ns += pages_ns - queue_ns;
+    s->predicted.load_ns += queue_ns; /* written, and on its way until the peer has it */
     s->predicted.total_ns = predicted;
 }
 
 void ferry_source_predict_now(FerrySource *s)
 {
-    uint64_t rate = switchover_rate(s), unsent = ferry_precopy_unsent_pages(s->machine);
+    uint64_t rate = switchover_rate(s), unseen = ferry_precopy_unseen_pages(s->machine);
     uint64_t pages = ferry_precopy_pending_pages(s->machine);
 
     s->predicted = predict(s);
     s->predicted.last_round_ns +=
-        wire_ns(unsent, wire_permille(&s->first_wire), rate) +
-        wire_ns(pages - MIN(unsent, pages), wire_permille(&s->again_wire), rate) +
+        wire_ns(unseen, wire_permille(&s->first_wire), rate) +
+        wire_ns(pages - MIN(unseen, pages), wire_permille(&s->again_wire), rate) +
         (rate ? ferry_scale(ferry_ram_sender_queued(s->sender), 1000000000, rate) : 0);
     add_up(&s->predicted);
 }

@@ -181,6 +181,8 @@ gboolean ferry_source_write_tail(FerrySource *s, GError **error);
 /* source-measure.c */
 
 void ferry_source_look_at_limits(FerrySource *s);
+/* What waits in the main channel's socket after a write, at most; 0: nobody bounds that. */
+uint64_t ferry_source_longest_queue_ns(const FerrySource *s);
 /* Pages are about to be handed to the sender. */
 void ferry_source_begin_pages(FerrySource *s);
 /* Whether so much is gathered that its way out keeps us busy for long enough. */

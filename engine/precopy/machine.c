@@ -18,7 +18,8 @@ struct FerryPrecopy {
     FerryPending *pending;
     FerryBitmap *found; /* per block: found written, pending from the next SYNCED on */
     FerryBitmap *sent;  /* per block: handed out at least once */
-    uint64_t unsent_pages, deferred_pages, handed_pages, resent_pages;
+    FerryBitmap *seen;  /* per block: that, or found written since the machine watches */
+    uint64_t unsent_pages, unseen_pages, deferred_pages, handed_pages, resent_pages;
     FerryHeat *heat; /* NULL until a policy watches */
     uint64_t ready_ns, synced_ns;
     /* The guest's own time, which a throttle slows: writes are learnt about in that. */
@@ -89,12 +90,14 @@ FerryPrecopy *ferry_precopy_new(const FerryPolicy *policy, const uint64_t *block
     m->pending = ferry_pending_new(block_pages, n_blocks);
     m->found = g_new0(FerryBitmap, n_blocks);
     m->sent = g_new0(FerryBitmap, n_blocks);
+    m->seen = g_new0(FerryBitmap, n_blocks);
     for (unsigned i = 0; i < n_blocks; i++) {
         ferry_bitmap_init(&m->found[i], block_pages[i]);
         ferry_bitmap_init(&m->sent[i], block_pages[i]);
+        ferry_bitmap_init(&m->seen[i], block_pages[i]);
         m->ram_pages += block_pages[i];
     }
-    m->unsent_pages = m->ram_pages;
+    m->unsent_pages = m->unseen_pages = m->ram_pages;
     ferry_precopy_set_policy(m, policy);
     return m;
 }
@@ -121,7 +124,9 @@ static gboolean next_batch(FerryPrecopy *m, uint64_t now_ns, FerryBatch *out_bat
         uint64_t again = ferry_bitmap_count_range(&m->sent[run.block], run.first, run.n);
         m->unsent_pages -= run.n - again;
         m->resent_pages += again;
+        m->unseen_pages -= run.n - ferry_bitmap_count_range(&m->seen[run.block], run.first, run.n);
         ferry_bitmap_set(&m->sent[run.block], run.first, run.n);
+        ferry_bitmap_set(&m->seen[run.block], run.first, run.n);
     } else {
         m->resent_pages += run.n;
     }
@@ -175,6 +180,9 @@ static void take_in(FerryPrecopy *m, FerryRound *values)
 
     m->deferred_pages = ferry_pending_count(m->pending);
     for (unsigned i = 0; i < m->n_blocks; i++) {
+        if (heat && m->unseen_pages > 0) {
+            m->unseen_pages -= ferry_bitmap_or(&m->seen[i], &m->found[i]);
+        }
         fresh += ferry_pending_merge(m->pending, i, &m->found[i], heat, m->guest_synced_ns, now_ns);
     }
     if (m->syncs == 0 && !m->policy->watches) {
@@ -184,6 +192,7 @@ static void take_in(FerryPrecopy *m, FerryRound *values)
     values->ram_bytes = m->ram_pages * FERRY_PAGE_BYTES;
     values->dirty_bytes = ferry_pending_count(m->pending) * FERRY_PAGE_BYTES;
     values->unsent_bytes = m->unsent_pages * FERRY_PAGE_BYTES;
+    values->unseen_bytes = m->unseen_pages * FERRY_PAGE_BYTES;
     values->round_dirtied_bytes = values->number ? fresh * FERRY_PAGE_BYTES : 0;
     values->forecast = NULL;
     m->synced_ns = values->moment.now_ns;
@@ -293,6 +302,8 @@ uint64_t ferry_precopy_pending_pages(const FerryPrecopy *m)
 
 uint64_t ferry_precopy_unsent_pages(const FerryPrecopy *m) { return m->unsent_pages; }
 
+uint64_t ferry_precopy_unseen_pages(const FerryPrecopy *m) { return m->unseen_pages; }
+
 uint64_t ferry_precopy_deferred_pages(const FerryPrecopy *m) { return m->deferred_pages; }
 
 uint64_t ferry_precopy_handed_pages(const FerryPrecopy *m) { return m->handed_pages; }
@@ -313,9 +324,11 @@ void ferry_precopy_free(FerryPrecopy *m)
     for (unsigned i = 0; i < m->n_blocks; i++) {
         ferry_bitmap_clear(&m->found[i]);
         ferry_bitmap_clear(&m->sent[i]);
+        ferry_bitmap_clear(&m->seen[i]);
     }
     g_free(m->found);
     g_free(m->sent);
+    g_free(m->seen);
     ferry_pending_free(m->pending);
     ferry_heat_free(m->heat);
     g_free(m->block_pages);

@@ -92,6 +92,9 @@ FerryBitmap *ferry_precopy_found(FerryPrecopy *machine, unsigned block);
 uint64_t ferry_precopy_pending_pages(const FerryPrecopy *machine);
 /* Of those, pages that were never handed out. */
 uint64_t ferry_precopy_unsent_pages(const FerryPrecopy *machine);
+/* Of those, pages that were not found written either since the machine watches: what is known of
+ * pages that are sent again says nothing about them. */
+uint64_t ferry_precopy_unseen_pages(const FerryPrecopy *machine);
 /* Pages that were pending when the last round ended: it left them for later. */
 uint64_t ferry_precopy_deferred_pages(const FerryPrecopy *machine);
 /* Handed out so far; of those, pages that had been handed out before. */

@@ -34,13 +34,14 @@ typedef struct {
     double dirtied_per_ns; /* bytes that were clean, lately */
 } Ferry;
 
-/* The downtime if @dirty_bytes were left at the pause, @unsent_bytes of them never sent so far. */
-static uint64_t downtime(const FerryRound *r, uint64_t dirty_bytes, uint64_t unsent_bytes,
+/* The downtime if @dirty_bytes were left at the pause, @unseen_bytes of them neither sent
+ * nor found written so far. */
+static uint64_t downtime(const FerryRound *r, uint64_t dirty_bytes, uint64_t unseen_bytes,
                          uint64_t unsent_permille, uint64_t rate_permille)
 {
-    uint64_t again = dirty_bytes - MIN(unsent_bytes, dirty_bytes);
+    uint64_t again = dirty_bytes - MIN(unseen_bytes, dirty_bytes);
     uint64_t wire = ferry_scale(again, r->wire_permille, 1000) +
-                    ferry_scale(MIN(unsent_bytes, dirty_bytes), unsent_permille, 1000) +
+                    ferry_scale(MIN(unseen_bytes, dirty_bytes), unsent_permille, 1000) +
                     r->queued_bytes;
     uint64_t rate = ferry_scale(r->uncapped_bytes_per_second, rate_permille, 1000);
 
@@ -68,15 +69,15 @@ static uint64_t expected_downtime(const Ferry *f, const FerryRound *r)
 {
     uint64_t permille = r->unsent_wire_permille ? r->unsent_wire_permille : r->wire_permille;
 
-    return downtime(r, left_at_pause(f, r, r->dirty_bytes), r->unsent_bytes, permille, 1000);
+    return downtime(r, left_at_pause(f, r, r->dirty_bytes), r->unseen_bytes, permille, 1000);
 }
 
-/* What is exceeded once in 20 times. Pages that were never sent may be anything. */
+/* What is exceeded once in 20 times. Those pages may be anything. */
 static uint64_t cautious_downtime(const Ferry *f, const FerryRound *r, uint64_t dirty_bytes,
-                                  uint64_t unsent_bytes)
+                                  uint64_t unseen_bytes)
 {
     uint64_t permille = MAX(MAX(r->unsent_wire_permille, r->wire_permille), 1000);
-    uint64_t ns = downtime(r, left_at_pause(f, r, dirty_bytes), unsent_bytes, permille,
+    uint64_t ns = downtime(r, left_at_pause(f, r, dirty_bytes), unseen_bytes, permille,
                            r->rate_permille_p5 ? r->rate_permille_p5 : 1000);
 
     return ns < UINT64_MAX - r->margin_ns ? ns + r->margin_ns : UINT64_MAX;
@@ -116,10 +117,10 @@ static gboolean is_round_over(void *self, const FerryMoment *now, uint64_t pendi
         return FALSE;
     }
     uint64_t sent = r->dirty_bytes - MIN(pending_bytes, r->dirty_bytes);
-    uint64_t unsent = r->unsent_bytes - MIN(sent, r->unsent_bytes);
+    uint64_t unseen = r->unseen_bytes - MIN(sent, r->unseen_bytes);
     double dirtied = MIN(f->dirtied_per_ns * (double)ns, (double)r->ram_bytes);
     return r->downtime_limit_ns > 0 && cautious_downtime(f, r, pending_bytes + (uint64_t)dirtied,
-                                                         unsent) <= r->downtime_limit_ns;
+                                                         unseen) <= r->downtime_limit_ns;
 }
 
 static void learn(Ferry *f, const FerryRound *r)
@@ -139,7 +140,7 @@ static void learn(Ferry *f, const FerryRound *r)
 static gboolean fits(Ferry *f, const FerryRound *r, uint64_t expected_ns)
 {
     uint64_t limit = r->downtime_limit_ns;
-    uint64_t cautious = cautious_downtime(f, r, r->dirty_bytes, r->unsent_bytes);
+    uint64_t cautious = cautious_downtime(f, r, r->dirty_bytes, r->unseen_bytes);
 
     if (r->number == 0 || expected_ns > limit) {
         f->nearly_ns -= MIN(f->nearly_ns, r->round_ns);

@@ -32,6 +32,7 @@ typedef struct {
     uint64_t ram_bytes;    /* of all blocks (*) */
     uint64_t dirty_bytes;  /* pending: what the last round would have to send, guest bytes (*) */
     uint64_t unsent_bytes; /* of those: never sent so far (*) */
+    uint64_t unseen_bytes; /* of those: never found written either, if the machine watches (*) */
     uint64_t queued_bytes; /* written to the channel, not yet at the peer */
     uint64_t round_sent_bytes;    /* wire bytes of the round that ended */
     uint64_t round_dirtied_bytes; /* clean before, found written by this sync (*) */
@@ -42,7 +43,7 @@ typedef struct {
     uint64_t capped_bytes_per_second;   /* the rate at which rounds are sent: the same, or
                                          * max-bandwidth; 0: unknown */
     uint64_t wire_permille;        /* wire bytes per guest byte, in 1/1000, of pages sent again */
-    uint64_t unsent_wire_permille; /* of pages sent for the first time */
+    uint64_t unsent_wire_permille; /* of pages that were neither sent nor found written */
     uint64_t fixed_ns;  /* measured parts of the downtime that do not depend on dirty_bytes */
     uint64_t pause_ns;  /* of those: until the guest stands, which writes on till then */
     uint64_t margin_ns; /* by how much those may be worse, 95 times in 100 */

@@ -87,7 +87,7 @@ Test(policy_ferry, rests_when_syncs_cost_more_than_what_they_find)
 
 typedef struct {
     char what[40];
-    uint64_t dirty_mib, unsent_mib;
+    uint64_t dirty_mib, unseen_mib;
     unsigned unsent_permille, rate_permille_p5;
     uint64_t margin_ms, limit_ms;
     FerryVerdict verdict;
@@ -111,7 +111,7 @@ ParameterizedTest(Caution *row, policy_ferry, is_cautious)
     State state = {0};
     FerryRound r = {.number = 1,
                     .dirty_bytes = row->dirty_mib * MIB,
-                    .unsent_bytes = row->unsent_mib * MIB,
+                    .unseen_bytes = row->unseen_mib * MIB,
                     .uncapped_bytes_per_second = 1000 * MIB,
                     .wire_permille = 1000,
                     .unsent_wire_permille = row->unsent_permille,
