@@ -52,11 +52,16 @@ static uint64_t wire_permille(const FerryShare *wire)
     return (uint64_t)ferry_share_get(wire, 1000.0 / FERRY_PAGE_SIZE, PAGES_ENOUGH, PLAIN_PERMILLE);
 }
 
+static double first_page_ns(const FerrySource *s)
+{
+    return ferry_share_get(&s->first_cpu, 1, PAGES_ENOUGH, 0);
+}
+
 /* At this rate pages travel when finding, testing and packing them takes its time too, where one
  * thread does all of it. Bytes/s on the wire. */
 static uint64_t with_cpu(const FerrySource *s, uint64_t rate)
 {
-    double page_ns = ferry_share_get(&s->page_cpu, 1, PAGES_ENOUGH, 0);
+    double page_ns = ferry_share_get(&s->again_cpu, 1, PAGES_ENOUGH, first_page_ns(s));
     double wire = (double)wire_permille(&s->again_wire) * FERRY_PAGE_SIZE / 1000;
 
     if (rate == 0 || ferry_ram_sender_is_in_background(s->sender) || wire <= 0) {
@@ -70,6 +75,19 @@ static uint64_t switchover_rate(const FerrySource *s)
     uint64_t given = s->current.avail_switchover_bandwidth;
 
     return with_cpu(s, given ? given : ferry_rate_get(&s->rate));
+}
+
+/* What a page costs that goes for the first time, in wire bytes of as much time at @rate for 1000
+ * of its own: a zero page is next to none on the wire, but finding that it is one takes its time.
+ */
+static uint64_t unseen_permille(const FerrySource *s, uint64_t rate)
+{
+    double cpu_ns = ferry_ram_sender_is_in_background(s->sender) ? 0 : first_page_ns(s);
+    double raw = (double)ferry_rate_get(&s->rate), given = (double)rate;
+    double permille = (double)wire_permille(&s->first_wire);
+
+    return raw > 0 ? (uint64_t)(permille * given / raw + cpu_ns * given * 1e-6 / FERRY_PAGE_SIZE)
+                   : (uint64_t)permille;
 }
 
 static uint64_t wire_ns(uint64_t pages, uint64_t permille, uint64_t rate)
@@ -229,8 +247,9 @@ static void learn_round(FerrySource *s, uint64_t sent, uint64_t now)
 
     if (pages > 0) {
         learn_wire(s, sent, pages, first);
-        ferry_share_add(&s->page_cpu, (double)(r->work_ns - MIN(cleared_ns, r->work_ns)),
-                        (double)pages, CPU_PAGES);
+        ferry_share_add(first * 10 >= pages * 9 ? &s->first_cpu : &s->again_cpu,
+                        (double)(r->work_ns - MIN(cleared_ns, r->work_ns)), (double)pages,
+                        CPU_PAGES);
     }
     ferry_share_add(&s->syncing, (double)cleared_ns + s->costs.sync.mean,
                     (double)(now - r->begin_ns - MIN(r->rest_ns, now - r->begin_ns)), SYNC_NS);
@@ -256,7 +275,7 @@ void ferry_source_round(FerrySource *s, FerryRound *out_values)
         .uncapped_bytes_per_second = rate,
         .capped_bytes_per_second = ferry_source_round_rate(s),
         .wire_permille = wire_permille(&s->again_wire),
-        .unsent_wire_permille = wire_permille(&s->first_wire),
+        .unsent_wire_permille = unseen_permille(s, rate),
         .rate_permille_p5 = l->avail_switchover_bandwidth ? 1000 : ferry_rate_permille_p5(&s->rate),
         .fixed_ns = s->fixed.total_ns,
         .pause_ns = s->fixed.pause_ns,
@@ -312,7 +331,7 @@ void ferry_source_predict_now(FerrySource *s)
 
     s->predicted = predict(s);
     s->predicted.last_round_ns +=
-        wire_ns(unseen, wire_permille(&s->first_wire), rate) +
+        wire_ns(unseen, unseen_permille(s, rate), rate) +
         wire_ns(pages - MIN(unseen, pages), wire_permille(&s->again_wire), rate) +
         (rate ? ferry_scale(ferry_ram_sender_queued(s->sender), 1000000000, rate) : 0);
     add_up(&s->predicted);

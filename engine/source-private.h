@@ -109,7 +109,7 @@ struct FerrySource {
     gint64 queued_before;
     uint64_t gathered_pages;           /* handed to the sender since the last flush */
     FerryShare first_wire, again_wire; /* bytes per page: sent for the first time, and again */
-    FerryShare page_cpu;               /* ns per page */
+    FerryShare first_cpu, again_cpu;   /* ns per page, likewise */
     FerryShare dirtied;                /* pages per ns */
     FerryShare syncing;                /* of the time: syncs, and clearing */
     Round round;

@@ -24,6 +24,11 @@
 /* A margin that alone stands in the way loses its weight in so long: the guest shall move. */
 #define PATIENCE_NS (5000 * MS)
 
+/* A guest is quiet that writes so small a part of what is sent; and what takes no longer to send is
+ * not worth a round. */
+#define QUIET_SHARE 16
+#define LITTLE_NS (2 * MS)
+
 typedef struct {
     FerryStall stall;
     FerryRound last; /* what the last sync said; its forecast is not kept */
@@ -155,6 +160,18 @@ static gboolean fits(Ferry *f, const FerryRound *r, uint64_t expected_ns)
            limit - expected_ns;
 }
 
+/* The limit could be met now, but the guest writes so little that sending on hardly makes the
+ * migration longer, or more, and the downtime shorter: until what is left is what rounds bring. */
+static gboolean sending_on_pays(const Ferry *f, const FerryRound *r, uint64_t expected_ns)
+{
+    uint64_t rate =
+        r->capped_bytes_per_second ? r->capped_bytes_per_second : r->uncapped_bytes_per_second;
+
+    return expected_ns > r->fixed_ns + LITTLE_NS && rate >= r->uncapped_bytes_per_second / 2 &&
+           r->dirty_bytes > 2 * r->round_dirtied_bytes &&
+           f->dirtied_per_ns * QUIET_SHARE < (double)rate / (1000 * MS);
+}
+
 /* Before the next sync, when there is not enough to send until it is due. */
 static uint64_t rest(const FerryRound *r)
 {
@@ -179,7 +196,7 @@ static FerryDecision decide(void *self, const FerryRound *r)
 
     learn(f, r);
     d.predicted_downtime_ns = expected_downtime(f, r);
-    if (fits(f, r, d.predicted_downtime_ns)) {
+    if (fits(f, r, d.predicted_downtime_ns) && !sending_on_pays(f, r, d.predicted_downtime_ns)) {
         d.verdict = FERRY_VERDICT_SWITCH_OVER;
         return d;
     }

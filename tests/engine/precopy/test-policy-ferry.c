@@ -43,6 +43,7 @@ ParameterizedTest(Row *row, policy_ferry, decides)
 {
     State state = {0};
     FerryRound round = {.number = row->number,
+                        .round_dirtied_bytes = row->dirty_mib * MIB, /* else sending on would pay */
                         .dirty_bytes = row->dirty_mib * MIB,
                         .queued_bytes = row->queued_mib * MIB,
                         .uncapped_bytes_per_second = row->mib_per_sec * MIB,
@@ -110,6 +111,8 @@ ParameterizedTest(Caution *row, policy_ferry, is_cautious)
 {
     State state = {0};
     FerryRound r = {.number = 1,
+                    .round_ns = MS,
+                    .round_dirtied_bytes = row->dirty_mib * MIB, /* else sending on would pay */
                     .dirty_bytes = row->dirty_mib * MIB,
                     .unseen_bytes = row->unseen_mib * MIB,
                     .uncapped_bytes_per_second = 1000 * MIB,
@@ -122,6 +125,39 @@ ParameterizedTest(Caution *row, policy_ferry, is_cautious)
     cr_expect_eq(d.verdict, row->verdict, "%s", row->what);
     cr_expect_eq(d.predicted_downtime_ns / MS, row->predicted_ms, "%s: %lu", row->what,
                  (unsigned long)d.predicted_downtime_ns);
+}
+
+typedef struct {
+    char what[40];
+    uint64_t dirty_kib, dirtied_kib, capped_mib;
+    FerryVerdict verdict;
+} Quiet;
+ParameterizedTestParameters(policy_ferry, goes_on_while_the_guest_is_quiet)
+{
+    static Quiet rows[] = {
+        {"nothing written, much left",   50000, 0,    0,   FERRY_VERDICT_ANOTHER_ROUND},
+        {"little written",               50000, 1000, 0,   FERRY_VERDICT_ANOTHER_ROUND},
+        {"little left",                  2000,  0,    0,   FERRY_VERDICT_SWITCH_OVER  },
+        {"no more than a round brings",  5000,  2500, 0,   FERRY_VERDICT_SWITCH_OVER  },
+        {"more than a sixteenth",        50000, 9000, 0,   FERRY_VERDICT_SWITCH_OVER  },
+        {"rounds are held back a bit",   50000, 0,    600, FERRY_VERDICT_ANOTHER_ROUND},
+        {"so that it would take longer", 50000, 0,    400, FERRY_VERDICT_SWITCH_OVER  },
+    };
+    return cr_make_param_array(Quiet, rows, G_N_ELEMENTS(rows));
+}
+ParameterizedTest(Quiet *row, policy_ferry, goes_on_while_the_guest_is_quiet)
+{
+    State state = {0};
+    FerryRound r = {.number = 1,
+                    .round_ns = 100 * MS, /* in which 100 MiB can be sent */
+                    .ram_bytes = 1000 * MIB,
+                    .dirty_bytes = row->dirty_kib << 10,
+                    .round_dirtied_bytes = row->dirtied_kib << 10,
+                    .uncapped_bytes_per_second = 1000 * MIB,
+                    .capped_bytes_per_second = row->capped_mib * MIB,
+                    .wire_permille = 1000,
+                    .downtime_limit_ns = 300 * MS};
+    cr_expect_eq(ferry_policy_ferry.decide(&state, &r).verdict, row->verdict, "%s", row->what);
 }
 
 Test(policy_ferry, what_is_written_until_the_guest_stands_is_left_too)
