@@ -1,5 +1,5 @@
-/* Page dirty traces: which pages were written when. The format is docs/trace-format.md's; bytes come
- * and go through callbacks. No clock, no file, no thread of its own: an object is used by one
+/* Page dirty traces: which pages were written when. The format is docs/trace-format.md's; bytes
+ * come and go through callbacks. No clock, no file, no thread of its own: an object is used by one
  * thread at a time. */
 #pragma once
 #include <glib.h>
@@ -59,7 +59,10 @@ typedef struct {
     unsigned throttle_percent;
     uint64_t ran_ns; /* UINT64_MAX: not known */
 } FerryTraceFrame;
-#define FERRY_TRACE_FRAME_INIT {.ran_ns = UINT64_MAX}
+#define FERRY_TRACE_FRAME_INIT                                                                     \
+    {                                                                                              \
+        .ran_ns = UINT64_MAX                                                                       \
+    }
 
 typedef struct {
     uint64_t frames, pages_written, distinct_pages; /* a writer counts these itself */
@@ -76,8 +79,8 @@ typedef struct {
     void *self;
 } FerryTraceSink;
 typedef struct {
-    int level;           /* of zstd; 0: the default, which is quick */
-    gboolean no_totals;  /* do not keep the bitmap and histogram that totals need (2 bits a page) */
+    int level;          /* of zstd; 0: the default, which is quick */
+    gboolean no_totals; /* do not keep what totals need: 4 bytes for each page written, 8 a frame */
 } FerryTraceWriterOptions;
 
 typedef struct FerryTraceWriter FerryTraceWriter;
@@ -87,7 +90,8 @@ FerryTraceWriter *ferry_trace_writer_new(const FerryTraceHeader *header, const F
 /* Classes of pages [first, first + n) at the beginning, in ascending calls; before any frame. */
 gboolean ferry_trace_writer_classes(FerryTraceWriter *writer, uint64_t first,
                                     const uint8_t *classes, uint64_t n, GError **error);
-/* Blocks that appear between the frame before and the next one; the caller's header is not changed. */
+/* Blocks that appear between the frame before and the next one; the caller's header is not changed.
+ */
 gboolean ferry_trace_writer_add_blocks(FerryTraceWriter *writer, const FerryTraceBlock *blocks,
                                        unsigned n, GError **error);
 /* number, begin_ns and n_pages are the writer's business and ignored. */

@@ -15,6 +15,7 @@ MAY_INCLUDE = {
     "dirtylog": [],
     "transport": [],
     "engine/precopy": ["dirtylog/bitmap.h"],
+    "trace": ["dirtylog/bitmap.h"],
     "simulator": ["dirtylog/bitmap.h", "engine/precopy"],
     "engine": ["protocol", "dirtylog", "transport", "engine/precopy"],
     "tools": ["engine/ferry.h"],
