@@ -33,6 +33,13 @@ static const Suffix times[] = {
     {"ms", 1,    1},
     {"s",  1000, 1},
 };
+static const Suffix fine_times[] = {
+    {"ns",  1,           1},
+    {"us",  1000,        1},
+    {"ms",  1000000,     1},
+    {"s",   1000000000,  1},
+    {"min", 60000000000, 1},
+};
 
 static const Suffix *find(const Suffix *table, size_t n, const char *suffix, size_t length)
 {
@@ -138,6 +145,15 @@ gboolean ferry_parse_rate(const char *text, uint64_t *out_bytes_per_second, GErr
 gboolean ferry_parse_ms(const char *text, uint64_t *out_ms, GError **error)
 {
     return parse(text, times, G_N_ELEMENTS(times), "a time (300, 300ms, 1.5s)", out_ms, error);
+}
+
+gboolean ferry_parse_ns(const char *text, uint64_t *out_ns, GError **error)
+{
+    g_autofree char *with_unit =
+        *text && g_ascii_isdigit(text[strlen(text) - 1]) ? g_strconcat(text, "ms", NULL) : NULL;
+
+    return parse(with_unit ? with_unit : text, fine_times, G_N_ELEMENTS(fine_times),
+                 "a time (300, 0.2, 300ms, 200us, 1.5s, 10min)", out_ns, error);
 }
 
 char *ferry_format_bytes(uint64_t bytes)

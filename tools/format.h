@@ -14,6 +14,8 @@ gboolean ferry_parse_size(const char *text, uint64_t *out_bytes, GError **error)
 gboolean ferry_parse_rate(const char *text, uint64_t *out_bytes_per_second, GError **error);
 /* "300", "300ms", "1.5s": milliseconds. */
 gboolean ferry_parse_ms(const char *text, uint64_t *out_ms, GError **error);
+/* "300", "0.2", "300ms", "200us", "1.5s", "10min": nanoseconds; milliseconds without a unit. */
+gboolean ferry_parse_ns(const char *text, uint64_t *out_ns, GError **error);
 
 /* Free with g_free. Three figures or so, the unit always there. */
 char *ferry_format_bytes(uint64_t bytes);                      /* "256.0 MiB" */

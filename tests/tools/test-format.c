@@ -104,6 +104,31 @@ ParameterizedTest(Row *row, format, times)
     cr_expect_eq(value, row->value, "%s: %" G_GUINT64_FORMAT, row->text, value);
 }
 
+ParameterizedTestParameters(format, fine_times)
+{
+    static Row rows[] = {
+        {"300",   TRUE,  300000000   },
+        {"0.2",   TRUE,  200000      },
+        {"200us", TRUE,  200000      },
+        {"7ns",   TRUE,  7           },
+        {"1.5s",  TRUE,  1500000000  },
+        {"10min", TRUE,  600000000000},
+        {"",      FALSE, 0           },
+        {"ms",    FALSE, 0           },
+        {"-1",    FALSE, 0           },
+        {"1h",    FALSE, 0           },
+    };
+    return cr_make_param_array(Row, rows, G_N_ELEMENTS(rows));
+}
+
+ParameterizedTest(Row *row, format, fine_times)
+{
+    uint64_t value = 0;
+
+    cr_expect_eq(ferry_parse_ns(row->text, &value, NULL), row->accepted, "%s", row->text);
+    cr_expect_eq(value, row->value, "%s: %" G_GUINT64_FORMAT, row->text, value);
+}
+
 typedef struct {
     uint64_t bytes;
     char text[32];
