@@ -120,6 +120,10 @@ def downtimes(runs):
     off = [abs(row["downtime_ms"] - row["predicted_ms"]) for row in done if row.get("predicted_ms")]
     share = [abs(row["downtime_ms"] - row["predicted_ms"]) / row["downtime_ms"] * 100
              for row in done if row.get("predicted_ms")]
+    promised = [row for row in done
+                if row.get("x-ferry", {}).get("forecast", {}).get("outlook") == "meets"]
+    if promised:
+        text += f" ({sum(map(over, promised))} of {len(promised)} of those that it said would be met)"
     if off:
         text += f"; prediction off by {quantiles(off, '%.1f ms')} ({quantiles(share, '%.0f %%')})"
     return text
