@@ -185,6 +185,10 @@ static void *measure(void *data)
     return NULL;
 }
 
+/* A minute at most, and worth nothing if it is cut short. */
+static const FerryLogUser log_user = {.refusal =
+                                          "The dirty rate is being measured: wait for its end"};
+
 gboolean ferry_dirty_rate_meter_start(FerryDirtyRateMeter *m, uint64_t calc_ms, GError **error)
 {
     FerryDirtyRate now;
@@ -196,7 +200,7 @@ gboolean ferry_dirty_rate_meter_start(FerryDirtyRateMeter *m, uint64_t calc_ms, 
         return FALSE;
     }
     g_clear_pointer(&m->thread, g_thread_join);
-    if (!ferry_migration_hold_log(m->migration, error)) {
+    if (!ferry_migration_hold_log(m->migration, &log_user, m, error)) {
         return FALSE;
     }
     m->rate = (FerryDirtyRate){

@@ -18,6 +18,14 @@ typedef enum {
     FERRY_OWNER_IN_DOUBT,
 } FerryOwner;
 
+/* Who uses the guest's dirty log while no migration runs. */
+typedef struct {
+    const char *refusal; /* why nothing else may begin, in a sentence */
+    /* A migration is to begin: release it soon. Called with the migration's lock held, perhaps more
+     * than once: only to be noted. NULL: it is kept, and the migration refused. */
+    void (*let_go)(void *self);
+} FerryLogUser;
+
 struct FerryMigration {
     FerryGuest *guest;
     pthread_mutex_t report_lock; /* held while the listener is called, so that it can be replaced */
@@ -25,15 +33,16 @@ struct FerryMigration {
     void *listener_self;
 
     pthread_mutex_t lock;   /* guards all below; never held while calling out */
-    pthread_cond_t changed; /* finished or pins changed */
+    pthread_cond_t changed; /* finished, pins or log_user changed */
     FerrySettings settings;
     FerryStatus status;
     FerryOwner owner;
-    gboolean incoming;  /* the direction of the last migration */
-    gboolean running;   /* no result yet */
-    gboolean finished;  /* the thread has nothing more to do; it may be joined */
-    gboolean measuring; /* its dirty log is somebody else's: no migration begins */
-    gboolean cancelled; /* a cancel was accepted */
+    gboolean incoming;            /* the direction of the last migration */
+    gboolean running;             /* no result yet */
+    gboolean finished;            /* the thread has nothing more to do; it may be joined */
+    gboolean cancelled;           /* a cancel was accepted */
+    const FerryLogUser *log_user; /* NULL: the dirty log is free */
+    void *log_user_self;
     FerryStatus result; /* known and about to be published; NONE: not yet */
     GThread *thread;
     FerryInterrupt *interrupt;
@@ -95,9 +104,10 @@ gboolean ferry_migration_set_parameters(FerryMigration *m, const FerrySetting *s
                                         GError **error);
 gboolean ferry_migration_set_capabilities(FerryMigration *m, const FerrySetting *settings,
                                           unsigned n, GError **error);
-/* The guest's dirty log for somebody else: refused while a migration runs or where there is no log.
- * No migration begins until it is released. */
-gboolean ferry_migration_hold_log(FerryMigration *m, GError **error);
+/* The guest's dirty log for somebody else: refused while a migration runs, while another has it or
+ * where there is none. No migration begins until it is released. Borrows @user and @self. */
+gboolean ferry_migration_hold_log(FerryMigration *m, const FerryLogUser *user, void *self,
+                                  GError **error);
 void ferry_migration_release_log(FerryMigration *m);
 /* Whether the guest may be let run by hand now: not while a migration holds it, and not where it is
  * not. */

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <time.h>
 
+#define LET_GO_NS 5000000000u /* for a user of the dirty log that makes room */
+
 const char *ferry_status_name(FerryStatus status)
 {
     static const char *const names[] = {
@@ -72,8 +74,8 @@ static gboolean may_begin(FerryMigration *m, gboolean incoming, GError **error)
     if (m->running) {
         return refuse(error, "A migration is already in progress");
     }
-    if (m->measuring) {
-        return refuse(error, "The dirty rate is being measured: wait for its end");
+    if (m->log_user != NULL && m->log_user->let_go == NULL) {
+        return refuse(error, m->log_user->refusal);
     }
     switch (m->owner) {
     case FERRY_OWNER_UNKNOWN:
@@ -124,8 +126,39 @@ static void reset(FerryMigration *m, gboolean incoming)
     g_clear_error(&m->error);
 }
 
-/* With the lock held; on TRUE it takes *interrupt. Waits for the thread before, whose result is
- * published but whose listener may still be at work. */
+/* With the lock held. Moving a guest goes before watching it. */
+static gboolean reclaim_log(FerryMigration *m, GError **error)
+{
+    uint64_t until_ns = ferry_now_ns() + LET_GO_NS;
+    struct timespec deadline = {.tv_sec = (time_t)(until_ns / 1000000000),
+                                .tv_nsec = (long)(until_ns % 1000000000)};
+
+    m->log_user->let_go(m->log_user_self);
+    while (m->log_user != NULL &&
+           pthread_cond_timedwait(&m->changed, &m->lock, &deadline) != ETIMEDOUT) {
+    }
+    return m->log_user == NULL ? TRUE : refuse(error, m->log_user->refusal);
+}
+
+/* With the lock held, which it drops while it waits: for who uses the dirty log, and for the thread
+ * before, whose result is published but whose listener may still be at work. */
+static gboolean make_ready(FerryMigration *m, gboolean incoming, GError **error)
+{
+    while (may_begin(m, incoming, error)) {
+        if (m->log_user == NULL && m->finished) {
+            return TRUE;
+        }
+        if (m->log_user != NULL && !reclaim_log(m, error)) {
+            return FALSE;
+        }
+        while (!m->finished) {
+            pthread_cond_wait(&m->changed, &m->lock);
+        }
+    }
+    return FALSE;
+}
+
+/* With the lock held; on TRUE it takes *interrupt. */
 static gboolean launch(FerryMigration *m, gboolean incoming, FerryInterrupt **interrupt,
                        GError **error)
 {
@@ -134,13 +167,7 @@ static gboolean launch(FerryMigration *m, gboolean incoming, FerryInterrupt **in
     if (m->thread == g_thread_self()) {
         return refuse(error, "A migration cannot be started by the listener of the one before");
     }
-    if (!may_begin(m, incoming, error)) {
-        return FALSE;
-    }
-    while (!m->finished) {
-        pthread_cond_wait(&m->changed, &m->lock);
-    }
-    if (!may_begin(m, incoming, error)) { /* somebody was faster */
+    if (!make_ready(m, incoming, error)) {
         return FALSE;
     }
     g_clear_pointer(&m->thread, g_thread_join);
@@ -401,13 +428,19 @@ gboolean ferry_migration_may_run(FerryMigration *m, GError **error)
     return ok;
 }
 
-gboolean ferry_migration_hold_log(FerryMigration *m, GError **error)
+gboolean ferry_migration_hold_log(FerryMigration *m, const FerryLogUser *user, void *self,
+                                  GError **error)
 {
-    gboolean ok;
+    gboolean ok = FALSE;
 
     pthread_mutex_lock(&m->lock);
-    ok = may_begin(m, FALSE, error) && check_guest(m, error);
-    m->measuring = m->measuring || ok;
+    if (m->log_user != NULL) {
+        refuse(error, m->log_user->refusal);
+    } else if (may_begin(m, FALSE, error) && check_guest(m, error)) {
+        m->log_user = user;
+        m->log_user_self = self;
+        ok = TRUE;
+    }
     pthread_mutex_unlock(&m->lock);
     return ok;
 }
@@ -415,7 +448,8 @@ gboolean ferry_migration_hold_log(FerryMigration *m, GError **error)
 void ferry_migration_release_log(FerryMigration *m)
 {
     pthread_mutex_lock(&m->lock);
-    m->measuring = FALSE;
+    m->log_user = NULL;
+    pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
 }
 
