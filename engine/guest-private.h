@@ -19,7 +19,9 @@ typedef struct {
 } FerrySavedSection;
 
 const char *ferry_guest_machine(const FerryGuest *guest);
-FerryDirtyLog *ferry_guest_dirty_log(FerryGuest *guest); /* NULL: none was set */
+FerryDirtyLog *ferry_guest_dirty_log(FerryGuest *guest);   /* NULL: none was set */
+unsigned ferry_guest_n_vcpus(const FerryGuest *guest);     /* 0: not known */
+const char *ferry_guest_workload(const FerryGuest *guest); /* NULL: not known */
 unsigned ferry_guest_n_devices(const FerryGuest *guest);
 const FerryDevice *ferry_guest_device(const FerryGuest *guest, unsigned index);
 /* -1: no such device. */

@@ -14,6 +14,8 @@ struct FerryGuest {
     GArray *devices;      /* FerryDevice */
     pthread_mutex_t lock; /* blocker */
     char *blocker;
+    unsigned n_vcpus; /* the profile */
+    char *workload;
     const FerryStrangerOps *stranger; /* NULL unless it is one */
     void *stranger_self;
     gboolean has_uuid;
@@ -143,6 +145,13 @@ void ferry_guest_set_dirty_log(FerryGuest *g, FerryDirtyLog *log)
     g->log = log;
 }
 
+void ferry_guest_set_profile(FerryGuest *g, unsigned n_vcpus, const char *workload)
+{
+    g->n_vcpus = n_vcpus;
+    g_free(g->workload);
+    g->workload = g_strdup(workload);
+}
+
 void ferry_guest_set_blocker(FerryGuest *g, const char *reason)
 {
     pthread_mutex_lock(&g->lock);
@@ -161,6 +170,7 @@ void ferry_guest_free(FerryGuest *g)
     g_array_unref(g->devices);
     pthread_mutex_destroy(&g->lock);
     g_free(g->blocker);
+    g_free(g->workload);
     g_free(g->machine);
     g_free(g);
 }
@@ -168,6 +178,10 @@ void ferry_guest_free(FerryGuest *g)
 const char *ferry_guest_machine(const FerryGuest *g) { return g->machine; }
 
 FerryDirtyLog *ferry_guest_dirty_log(FerryGuest *g) { return g->log; }
+
+unsigned ferry_guest_n_vcpus(const FerryGuest *g) { return g->n_vcpus; }
+
+const char *ferry_guest_workload(const FerryGuest *g) { return g->workload; }
 
 unsigned ferry_guest_n_devices(const FerryGuest *g) { return g->devices->len; }
 

@@ -55,6 +55,9 @@ void ferry_guest_set_uuid(FerryGuest *guest, const uint8_t uuid[16]);
 /* Takes @log, whose blocks must be those of the memory. A source needs one: a guest without, or
  * with a writer that no log sees, cannot be migrated. */
 void ferry_guest_set_dirty_log(FerryGuest *guest, FerryDirtyLog *log);
+/* What a trace of this guest's memory says of it: vCPUs (0: not known), and in words what runs in
+ * it (copied; NULL: not known). Before it is migrated or recorded. */
+void ferry_guest_set_profile(FerryGuest *guest, unsigned n_vcpus, const char *workload);
 /* Why this guest cannot be migrated now ("device X is passed through"); NULL: it can. Copied. Say
  * it when a writer has no dirty log. Any thread. */
 void ferry_guest_set_blocker(FerryGuest *guest, const char *reason);

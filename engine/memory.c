@@ -36,9 +36,16 @@ gboolean ferry_memory_add(FerryMemory *m, const char *idstr, void *host, uint64_
                     idstr, wrong);
         return FALSE;
     }
-    FerryMemoryBlock block = {.idstr = g_strdup(idstr), .host = host, .length = length};
+    FerryMemoryBlock block = {
+        .idstr = g_strdup(idstr), .host = host, .length = length, .guest_address = UINT64_MAX};
     g_array_append_val(m->blocks, block);
     return TRUE;
+}
+
+void ferry_memory_set_guest_address(FerryMemory *m, unsigned index, uint64_t address)
+{
+    g_assert(index < m->blocks->len);
+    g_array_index(m->blocks, FerryMemoryBlock, index).guest_address = address;
 }
 
 unsigned ferry_memory_n_blocks(const FerryMemory *m) { return m->blocks->len; }

@@ -8,7 +8,8 @@ G_BEGIN_DECLS
 typedef struct {
     char *idstr; /* the block's name on the wire, as QEMU names it: "pc.ram" */
     uint8_t *host;
-    uint64_t length; /* bytes, a multiple of 4096 */
+    uint64_t length;        /* bytes, a multiple of 4096 */
+    uint64_t guest_address; /* of its first byte; UINT64_MAX: not said */
 } FerryMemoryBlock;
 
 typedef struct FerryMemory FerryMemory;
@@ -18,6 +19,8 @@ FerryMemory *ferry_memory_new(void);
  * or not whole pages. */
 gboolean ferry_memory_add(FerryMemory *memory, const char *idstr, void *host, uint64_t length,
                           GError **error);
+/* Where the guest sees it, for who reads traces of its pages; migration does not need it. */
+void ferry_memory_set_guest_address(FerryMemory *memory, unsigned index, uint64_t address);
 unsigned ferry_memory_n_blocks(const FerryMemory *memory);
 const FerryMemoryBlock *ferry_memory_block(const FerryMemory *memory, unsigned index);
 /* -1: no such block. */

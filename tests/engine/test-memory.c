@@ -33,6 +33,16 @@ ParameterizedTest(Row *row, memory, takes_only_whole_pages_under_a_new_name)
     cr_expect_eq(ferry_memory_n_blocks(m), row->taken ? 2 : 1);
 }
 
+Test(memory, knows_where_the_guest_sees_a_block)
+{
+    g_autoptr(FerryMemory) m = ferry_memory_new();
+    ferry_memory_add(m, "a", bytes, 4096, NULL);
+    ferry_memory_add(m, "b", bytes + 4096, 4096, NULL);
+    ferry_memory_set_guest_address(m, 1, 0x100000000);
+    cr_expect_eq(ferry_memory_block(m, 0)->guest_address, UINT64_MAX);
+    cr_expect_eq(ferry_memory_block(m, 1)->guest_address, 0x100000000);
+}
+
 Test(memory, finds_blocks_and_adds_them_up)
 {
     g_autoptr(FerryMemory) m = ferry_memory_new();

@@ -214,6 +214,7 @@ static gboolean set_boot_sector(Options *o, const char *value, GError **error)
 static gboolean set_workload(Options *o, const char *value, GError **error)
 {
     o->has_workload = TRUE;
+    replace(&o->workload_text, value);
     return workload_parse(value, &o->workload, error);
 }
 
@@ -362,6 +363,7 @@ void options_clear(Options *o)
     g_free(o->boot_sector);
     g_free(o->qmp_path);
     g_free(o->incoming);
+    g_free(o->workload_text);
     *o = (Options){0};
 }
 

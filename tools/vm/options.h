@@ -23,6 +23,7 @@ typedef struct {
     char *incoming; /* a URI or "defer"; NULL: a guest of our own */
     gboolean has_workload;
     WorkloadOptions workload;
+    char *workload_text; /* as it was given */
 } Options;
 
 /* VM_ERROR_USAGE names the option or value that is wrong. */

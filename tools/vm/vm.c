@@ -86,6 +86,7 @@ Vm *vm_new(const Options *options, GError **error)
     vm->accel = options->accel;
     vm->n_vcpus = options->n_vcpus;
     vm->ram_bytes = options->ram_bytes;
+    vm->workload_text = g_strdup(options->workload_text);
     vm->kvm_fd = vm->vm_fd = -1;
     for (unsigned i = 0; i < WORKLOAD_MAX_VCPUS; i++) {
         vm->kvm_vcpus[i].fd = -1;
@@ -133,6 +134,8 @@ gboolean vm_describe(Vm *vm, FerryGuest *guest, GError **error)
     if (!ferry_memory_add(ferry_guest_memory(guest), "pc.ram", vm->ram, vm->ram_bytes, error)) {
         return FALSE;
     }
+    ferry_memory_set_guest_address(ferry_guest_memory(guest), 0, 0);
+    ferry_guest_set_profile(guest, vm->n_vcpus, vm->workload_text);
     for (guint i = 0; i < vm->devices->len; i++) {
         const VmDevice *device = &g_array_index(vm->devices, VmDevice, i);
         if (!ferry_guest_add_device(guest, device->idstr, device->instance, device->version,
@@ -162,5 +165,6 @@ void vm_free(Vm *vm)
     if (vm->devices != NULL) {
         g_array_unref(vm->devices);
     }
+    g_free(vm->workload_text);
     g_free(vm);
 }

@@ -60,6 +60,7 @@ struct Vm {
     /* The workload, if there is one; on a destination only after "ferry-vm" has been loaded. */
     gboolean has_workload;
     WorkloadFacts facts;
+    char *workload_text;     /* -workload as it was given; NULL: it was not */
     uint64_t process_offset; /* ACCEL_PROCESS: added to the clock of this host */
 
     FerryDirtyLog *log; /* the guest's, once vm_describe has succeeded; NULL: none */
