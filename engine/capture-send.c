@@ -158,3 +158,11 @@ gboolean ferry_capture_prepare(FerryCapture *c, const char *machine, const uint8
     ferry_guest_set_dirty_log(c->guest, new_still_log(ferry_guest_memory(c->guest)));
     return TRUE;
 }
+
+void ferry_capture_animate(FerryCapture *c, const FerryGuestOps *ops, void *self,
+                           FerryDirtyLog *log)
+{
+    g_return_if_fail(c->prepared);
+    ferry_guest_set_ops(c->guest, ops, self);
+    ferry_guest_set_dirty_log(c->guest, log);
+}

@@ -52,6 +52,10 @@ typedef enum { FERRY_START_KEEP, FERRY_START_RUNNING, FERRY_START_PAUSED } Ferry
  * and whether the destination starts it. */
 gboolean ferry_capture_prepare(FerryCapture *capture, const char *machine, const uint8_t *uuid,
                                FerryStart start, GError **error);
+/* Behind prepare: it lives from here on. A source pauses, resumes and throttles it by @ops, and finds
+ * its writes in @log, which is taken. @ops and @self are borrowed. */
+void ferry_capture_animate(FerryCapture *capture, const FerryGuestOps *ops, void *self,
+                           FerryDirtyLog *log);
 void ferry_capture_free(FerryCapture *capture);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryCapture, ferry_capture_free)
 

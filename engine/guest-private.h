@@ -66,6 +66,9 @@ const FerryStrangerOps *ferry_guest_stranger(const FerryGuest *guest, void **out
 /* What it turned out to be, or is to be called from here on. */
 void ferry_guest_set_machine(FerryGuest *guest, const char *machine);
 
+/* From here on it lives otherwise than it was made to. Both are borrowed. */
+void ferry_guest_set_ops(FerryGuest *guest, const FerryGuestOps *ops, void *self);
+
 /* A guest that was kept, on its way out again. */
 gboolean ferry_guest_get_uuid(const FerryGuest *guest, uint8_t out_uuid[16]); /* FALSE: has none */
 typedef struct {

@@ -92,6 +92,13 @@ void ferry_guest_set_machine(FerryGuest *g, const char *machine)
     g->machine = g_strdup(machine);
 }
 
+void ferry_guest_set_ops(FerryGuest *g, const FerryGuestOps *ops, void *self)
+{
+    g_assert(ops && ops->pause && ops->resume);
+    g->ops = ops;
+    g->self = self;
+}
+
 void ferry_guest_set_uuid(FerryGuest *g, const uint8_t uuid[16])
 {
     memcpy(g->uuid, uuid, sizeof g->uuid);
