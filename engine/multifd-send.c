@@ -302,6 +302,13 @@ uint64_t ferry_multifd_send_bytes_written(const FerryMultifdSend *m)
     return sum;
 }
 
+void ferry_multifd_send_limit_queue(FerryMultifdSend *m, uint64_t bytes)
+{
+    for (unsigned i = 0; i < m->n_workers; i++) {
+        ferry_channel_limit_queue(m->workers[i]->channel, bytes / m->n_workers);
+    }
+}
+
 uint64_t ferry_multifd_send_queued(const FerryMultifdSend *m)
 {
     uint64_t sum = 0;

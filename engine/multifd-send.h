@@ -51,6 +51,8 @@ int ferry_multifd_send_wait(FerryMultifdSend *send, FerryMultifdWait what, uint6
                             GError **error);
 FerryMultifdSendCounts ferry_multifd_send_counts(FerryMultifdSend *send);
 uint64_t ferry_multifd_send_bytes_written(const FerryMultifdSend *send);
+/* Of all channels together; ferry_channel_limit_queue()'s. */
+void ferry_multifd_send_limit_queue(FerryMultifdSend *send, uint64_t bytes);
 uint64_t ferry_multifd_send_queued(const FerryMultifdSend *send);
 uint64_t ferry_multifd_send_waited_ns(const FerryMultifdSend *send); /* a channel's mean */
 /* Ends the threads; cuts the channels if something is still under way. Totals can still be asked

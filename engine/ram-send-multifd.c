@@ -193,6 +193,11 @@ static uint64_t multifd_queued(const FerryRamSender *s)
     return ferry_multifd_send_queued(of_const(s)->send);
 }
 
+static void multifd_limit_queue(FerryRamSender *s, uint64_t bytes)
+{
+    ferry_multifd_send_limit_queue(of(s)->send, bytes);
+}
+
 static uint64_t multifd_waited_ns(const FerryRamSender *s)
 {
     return ferry_multifd_send_waited_ns(of_const(s)->send);
@@ -221,6 +226,7 @@ static const FerryRamSenderOps multifd_ops = {
     .add_counts = multifd_add_counts,
     .bytes_written = multifd_bytes_written,
     .queued = multifd_queued,
+    .limit_queue = multifd_limit_queue,
     .waited_ns = multifd_waited_ns,
     .stop = multifd_stop,
     .free = multifd_free,

@@ -23,9 +23,10 @@ typedef struct {
     gboolean (*flush)(FerryRamSender *sender, GError **error); /* after the records' */
     gboolean (*drain)(FerryRamSender *sender, GError **error); /* after the records' flush */
     void (*add_counts)(FerryRamSender *sender, FerryRamCounts *counts);
-    uint64_t (*bytes_written)(const FerryRamSender *sender); /* besides the main channel's */
-    uint64_t (*queued)(const FerryRamSender *sender);        /* besides the main channel's */
-    uint64_t (*waited_ns)(const FerryRamSender *sender);     /* instead of the main channel's */
+    uint64_t (*bytes_written)(const FerryRamSender *sender);     /* besides the main channel's */
+    uint64_t (*queued)(const FerryRamSender *sender);            /* besides the main channel's */
+    void (*limit_queue)(FerryRamSender *sender, uint64_t bytes); /* likewise */
+    uint64_t (*waited_ns)(const FerryRamSender *sender);         /* instead of the main channel's */
     void (*stop)(FerryRamSender *sender);
     void (*free)(FerryRamSender *sender);
 } FerryRamSenderOps;

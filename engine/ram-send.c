@@ -196,6 +196,13 @@ uint64_t ferry_ram_sender_gathered(const FerryRamSender *s)
     return ferry_ram_records_gathered(&s->records);
 }
 
+void ferry_ram_sender_limit_queue(FerryRamSender *s, uint64_t bytes)
+{
+    if (s->ops->limit_queue) {
+        s->ops->limit_queue(s, bytes);
+    }
+}
+
 uint64_t ferry_ram_sender_queued(const FerryRamSender *s)
 {
     gint64 bytes = ferry_channel_queued(s->setup.channel);

@@ -76,6 +76,8 @@ FerryRamCounts ferry_ram_sender_counts(FerryRamSender *sender);
 uint64_t ferry_ram_sender_bytes_written(const FerryRamSender *sender);
 /* Records and pages for the main channel that the next flush will write. */
 uint64_t ferry_ram_sender_gathered(const FerryRamSender *sender);
+/* What the sender writes by itself waits when so many bytes have yet to go. */
+void ferry_ram_sender_limit_queue(FerryRamSender *sender, uint64_t bytes);
 uint64_t ferry_ram_sender_queued(const FerryRamSender *sender); /* not yet in the peer's kernel */
 /* Time that the rate limit held back all channels at once, as well as can be told. */
 uint64_t ferry_ram_sender_waited_ns(const FerryRamSender *sender);

@@ -136,9 +136,17 @@ uint64_t ferry_source_longest_queue_ns(const FerrySource *s)
 {
     uint64_t limit = s->current.downtime_limit_ns / QUEUES_PER_LIMIT;
 
-    return ferry_ram_sender_is_in_background(s->sender)
-               ? 0
-               : CLAMP(limit, QUEUE_LEAST_NS, QUEUE_NS) + s->peer.round_trip_ns;
+    return CLAMP(limit, QUEUE_LEAST_NS, QUEUE_NS) + s->peer.round_trip_ns;
+}
+
+/* The threads that write by themselves are held back by the kernel, which is told when what is
+ * known of the link has changed much. */
+static void bound_queues(FerrySource *s, uint64_t most)
+{
+    if (most < s->queue_limit * 3 / 4 || most > s->queue_limit * 5 / 4) {
+        ferry_ram_sender_limit_queue(s->sender, most);
+        s->queue_limit = most;
+    }
 }
 
 /* Lets the channel's queue get short enough, and listens meanwhile: what is measured of the peer's
@@ -149,7 +157,11 @@ static gboolean await_queue(FerrySource *s, GError **error)
     uint64_t longest_ns = ferry_source_longest_queue_ns(s);
     uint64_t most = ferry_scale(rate, longest_ns, 1000000000) + QUEUE_LEAST_BYTES;
 
-    if (rate == 0 || longest_ns == 0) {
+    if (rate == 0) {
+        return TRUE;
+    }
+    if (ferry_ram_sender_is_in_background(s->sender)) {
+        bound_queues(s, most);
         return TRUE;
     }
     while (ferry_ram_sender_queued(s->sender) > most &&

@@ -106,6 +106,7 @@ struct FerrySource {
     gboolean watching; /* writes that go on in the background are being timed */
     uint64_t busy_since_ns, probed_ns;
     uint64_t written_before, waited_before;
+    uint64_t queue_limit; /* of threads that write by themselves; 0: none */
     gint64 queued_before;
     uint64_t gathered_pages;           /* handed to the sender since the last flush */
     FerryShare first_wire, again_wire; /* bytes per page: sent for the first time, and again */
@@ -181,7 +182,7 @@ gboolean ferry_source_write_tail(FerrySource *s, GError **error);
 /* source-measure.c */
 
 void ferry_source_look_at_limits(FerrySource *s);
-/* What waits in the main channel's socket after a write, at most; 0: nobody bounds that. */
+/* What waits in sockets after a write, at most. */
 uint64_t ferry_source_longest_queue_ns(const FerrySource *s);
 /* Pages are about to be handed to the sender. */
 void ferry_source_begin_pages(FerrySource *s);

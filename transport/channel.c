@@ -187,6 +187,13 @@ int ferry_channel_readable(FerryChannel *channel, uint64_t deadline_ns, GError *
     return readable;
 }
 
+void ferry_channel_limit_queue(FerryChannel *channel, uint64_t bytes)
+{
+    if (channel->ops->limit_queue != NULL) {
+        channel->ops->limit_queue(channel->self, bytes);
+    }
+}
+
 gint64 ferry_channel_queued(FerryChannel *channel)
 {
     return channel->ops->queued != NULL ? channel->ops->queued(channel->self) : -1;

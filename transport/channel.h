@@ -58,6 +58,8 @@ typedef struct {
     /* Bytes written that the peer's kernel does not have yet. NULL or -1: unknown (only TCP and
      * the pair know). */
     gint64 (*queued)(void *self);
+    /* ferry_channel_limit_queue(). NULL: cannot. */
+    void (*limit_queue)(void *self, uint64_t bytes);
     /* No more writes: the peer reads end of stream. A file is then on the disk. NULL: closing
      * says it. */
     gboolean (*shutdown_write)(void *self, GError **error);
@@ -90,6 +92,9 @@ gboolean ferry_channel_write_all(FerryChannel *channel, const void *bytes, size_
                                  uint64_t progress_ns, GError **error);
 int ferry_channel_readable(FerryChannel *channel, uint64_t deadline_ns, GError **error);
 gint64 ferry_channel_queued(FerryChannel *channel);
+/* Any thread, not after free. Writes wait while so many bytes or more have yet to be sent, besides
+ * those on their way; 0: as many as the kernel likes. For TCP; elsewhere nothing happens. */
+void ferry_channel_limit_queue(FerryChannel *channel, uint64_t bytes);
 gboolean ferry_channel_shutdown_write(FerryChannel *channel, GError **error);
 /* Any thread. Ends both directions at once, so that the peer sees it too; where the medium cannot,
  * nothing happens before the channel is freed. */

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -204,6 +205,16 @@ gint64 ferry_descriptor_queued(void *self)
     int queued = 0;
 
     return d->is_tcp && ioctl(d->fd, SIOCOUTQ, &queued) == 0 ? queued : -1;
+}
+
+void ferry_descriptor_limit_queue(void *self, uint64_t bytes)
+{
+    FerryDescriptor *d = self;
+    int most = bytes > 0 && bytes < INT_MAX ? (int)bytes : -1; /* -1: the host's setting */
+
+    if (d->is_tcp) { /* a kernel that does not know it lets more wait: nothing is lost */
+        (void)setsockopt(d->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof most);
+    }
 }
 
 gboolean ferry_descriptor_shutdown_write(void *self, GError **error)

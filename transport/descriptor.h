@@ -36,6 +36,7 @@ void ferry_descriptor_note_read(FerryDescriptor *d, const struct iovec *iov, int
 /* Members of the channels' ops; @self begins with a FerryDescriptor. */
 int ferry_descriptor_readable(void *self, uint64_t deadline_ns, GError **error);
 gint64 ferry_descriptor_queued(void *self);
+void ferry_descriptor_limit_queue(void *self, uint64_t bytes);
 gboolean ferry_descriptor_shutdown_write(void *self, GError **error);
 void ferry_descriptor_abort(void *self);
 int ferry_descriptor_file(void *self);

@@ -152,6 +152,13 @@ static int fault_readable(void *self, uint64_t deadline_ns, GError **error)
     return -1;
 }
 
+static void fault_limit_queue(void *self, uint64_t bytes)
+{
+    Fault *f = self;
+
+    ferry_channel_limit_queue(f->inner, bytes);
+}
+
 static gint64 fault_queued(void *self)
 {
     Fault *f = self;
@@ -187,6 +194,7 @@ static const FerryChannelOps fault_ops = {
     .writev = fault_writev,
     .readable = fault_readable,
     .queued = fault_queued,
+    .limit_queue = fault_limit_queue,
     .shutdown_write = fault_shutdown_write,
     .close = fault_close,
     .abort = fault_abort,

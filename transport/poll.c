@@ -99,6 +99,7 @@ static void poll_close(void *self)
 
 #define SHARED_OPS                                                                                 \
     .name = "poll", .queued = ferry_descriptor_queued,                                             \
+    .limit_queue = ferry_descriptor_limit_queue,                                                   \
     .shutdown_write = ferry_descriptor_shutdown_write, .close = poll_close,                        \
     .abort = ferry_descriptor_abort, .file = ferry_descriptor_file
 static const FerryChannelOps both_ways = {SHARED_OPS, .readv = poll_readv, .writev = poll_writev,

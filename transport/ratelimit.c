@@ -90,6 +90,13 @@ static int ratelimit_readable(void *self, uint64_t deadline_ns, GError **error)
     return ferry_channel_pass_readable(r->inner, deadline_ns, error);
 }
 
+static void ratelimit_limit_queue(void *self, uint64_t bytes)
+{
+    RateLimit *r = self;
+
+    ferry_channel_limit_queue(r->inner, bytes);
+}
+
 static gint64 ratelimit_queued(void *self)
 {
     RateLimit *r = self;
@@ -129,6 +136,7 @@ static const FerryChannelOps ratelimit_ops = {
     .writev = ratelimit_writev,
     .readable = ratelimit_readable,
     .queued = ratelimit_queued,
+    .limit_queue = ratelimit_limit_queue,
     .shutdown_write = ratelimit_shutdown_write,
     .close = ratelimit_close,
     .abort = ratelimit_abort,

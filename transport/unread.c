@@ -46,6 +46,13 @@ static gssize unread_writev(void *self, const struct iovec *iov, int n, uint64_t
     return ferry_channel_pass_writev(u->inner, iov, n, deadline_ns, error);
 }
 
+static void unread_limit_queue(void *self, uint64_t bytes)
+{
+    Unread *u = self;
+
+    ferry_channel_limit_queue(u->inner, bytes);
+}
+
 static gint64 unread_queued(void *self)
 {
     Unread *u = self;
@@ -81,6 +88,7 @@ static const FerryChannelOps unread_ops = {
     .writev = unread_writev,
     .readable = unread_readable,
     .queued = unread_queued,
+    .limit_queue = unread_limit_queue,
     .shutdown_write = unread_shutdown_write,
     .close = unread_close,
     .abort = unread_abort,

@@ -259,6 +259,7 @@ static void uring_close(void *self)
 
 #define SHARED_OPS                                                                                 \
     .name = "uring", .queued = ferry_descriptor_queued,                                            \
+    .limit_queue = ferry_descriptor_limit_queue,                                                   \
     .shutdown_write = ferry_descriptor_shutdown_write, .close = uring_close,                       \
     .abort = ferry_descriptor_abort, .file = ferry_descriptor_file
 static const FerryChannelOps both_ways = {SHARED_OPS, .readv = uring_readv, .writev = uring_writev,

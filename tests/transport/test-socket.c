@@ -303,6 +303,33 @@ ParameterizedTest(Kind *row, socket, tcp_knows_what_is_queued)
     cr_expect_eq(ferry_channel_queued(a), 0);
 }
 
+ParameterizedTestParameters(socket, tcp_queue_can_be_limited)
+{
+    return cr_make_param_array(Kind, kinds, G_N_ELEMENTS(kinds));
+}
+
+ParameterizedTest(Kind *row, socket, tcp_queue_can_be_limited)
+{
+    static const FerryFault none = {.position = UINT64_MAX};
+    g_autoptr(FerryChannel) a = NULL;
+    g_autoptr(FerryChannel) b = NULL;
+    gint64 limited, unlimited;
+
+    if (!kind_is_usable(row->kind)) {
+        cr_skip_test("not here");
+    }
+    tcp_pair(row->kind, &a, &b);
+    a = ferry_channel_fault(ferry_channel_ratelimit(a, 0, NULL), &none, NULL);
+    ferry_channel_limit_queue(a, 1 << 16);
+    fill(a);
+    limited = ferry_channel_queued(a);
+    cr_expect_leq(limited, 3 << 16); /* what is sent at once comes on top */
+    ferry_channel_limit_queue(a, 0);
+    fill(a);
+    unlimited = ferry_channel_queued(a);
+    cr_expect_gt(unlimited, limited + (1 << 16), "%ld, %ld", (long)unlimited, (long)limited);
+}
+
 /* Where both ends are on this host, whatever its sockets get otherwise. */
 Test(socket, does_not_pace_within_a_host)
 {
