@@ -6,10 +6,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "dirtylog/pagemap-abi.h"
+#include "dirtylog/pagemap-scan.h"
 
-#define PAGE_BYTES 4096u
-#define N_FOUND 4096 /* runs fetched by one PAGEMAP_SCAN */
+#define PAGE_BYTES FERRY_PAGEMAP_PAGE_BYTES
 
 typedef struct {
     int uffd;
@@ -22,12 +21,6 @@ typedef struct {
     struct page_region *found;
     uint64_t cleared_pages;
 } Pagemap;
-
-static gboolean fail(GError **error, int code, const char *what)
-{
-    g_set_error(error, FERRY_DIRTY_LOG_ERROR, code, "%s: %s", what, g_strerror(errno));
-    return FALSE;
-}
 
 static struct uffdio_range range_of(const FerryPagemapRegion *region)
 {
@@ -46,7 +39,7 @@ static gboolean pagemap_start(void *self, GError **error)
                                       .mode = UFFDIO_REGISTER_MODE_WP};
 
         if (ioctl(log->uffd, UFFDIO_REGISTER, &reg) < 0) {
-            return fail(error, FERRY_DIRTY_LOG_ERROR_IOCTL, "UFFDIO_REGISTER");
+            return ferry_pagemap_fail(error, FERRY_DIRTY_LOG_ERROR_IOCTL, "UFFDIO_REGISTER");
         }
         log->n_registered = i + 1;
         log->all_reported[i] = FALSE;
@@ -76,7 +69,7 @@ static gboolean protect_absent(const Pagemap *log, const struct page_region *run
     };
 
     if (ioctl(log->uffd, UFFDIO_WRITEPROTECT, &wp) < 0) {
-        return fail(error, FERRY_DIRTY_LOG_ERROR_IOCTL, "UFFDIO_WRITEPROTECT");
+        return ferry_pagemap_fail(error, FERRY_DIRTY_LOG_ERROR_IOCTL, "UFFDIO_WRITEPROTECT");
     }
     return TRUE;
 }
@@ -102,6 +95,25 @@ static void take(Pagemap *log, unsigned block, const struct page_region *run, gb
     }
 }
 
+typedef struct {
+    Pagemap *log;
+    unsigned block;
+    gboolean clearing;
+    FerryBitmap *dirty;
+} Scan;
+
+static gboolean scan_found(void *data, const struct page_region *run, GError **error)
+{
+    const Scan *s = data;
+    gboolean absent = !(run->categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED));
+
+    if (!absent && !(run->categories & PAGE_IS_WRITTEN)) {
+        return TRUE; /* a marker, or swapped out unchanged */
+    }
+    take(s->log, s->block, run, s->clearing, s->dirty);
+    return !(absent && s->clearing) || protect_absent(s->log, run, error);
+}
+
 /* Finds the pages of a region that are not protected: written ones, and absent ones without a
  * marker (never touched, or discarded by the guest's process since). With @clearing, protects them;
  * the kernel does the look and the protection of a page in one step. */
@@ -109,39 +121,17 @@ static gboolean scan(Pagemap *log, unsigned block, uint64_t first, uint64_t n, g
                      FerryBitmap *dirty, GError **error)
 {
     uint64_t address = log->regions[block].address;
+    Scan to = {log, block, clearing, dirty};
     struct pm_scan_arg arg = {
-        .size = sizeof arg,
         .flags = PM_SCAN_CHECK_WPASYNC | (clearing ? PM_SCAN_WP_MATCHING : 0),
         .start = address + first * PAGE_BYTES,
         .end = address + (first + n) * PAGE_BYTES,
-        .vec = (uintptr_t)log->found,
-        .vec_len = N_FOUND,
         .category_inverted = PAGE_IS_PRESENT, /* written, or not present */
         .category_anyof_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT,
         .return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
     };
 
-    while (arg.start < arg.end) {
-        int n_found = ioctl(log->pagemap, PAGEMAP_SCAN, &arg);
-
-        if (n_found < 0 || arg.walk_end <= arg.start) {
-            return fail(error, FERRY_DIRTY_LOG_ERROR_IOCTL, "PAGEMAP_SCAN");
-        }
-        for (int i = 0; i < n_found; i++) {
-            const struct page_region *run = &log->found[i];
-            gboolean absent = !(run->categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED));
-
-            if (!absent && !(run->categories & PAGE_IS_WRITTEN)) {
-                continue; /* a marker, or swapped out unchanged */
-            }
-            take(log, block, run, clearing, dirty);
-            if (absent && clearing && !protect_absent(log, run, error)) {
-                return FALSE;
-            }
-        }
-        arg.start = arg.walk_end;
-    }
-    return TRUE;
+    return ferry_pagemap_scan(log->pagemap, &arg, log->found, scan_found, &to, error);
 }
 
 static gboolean pagemap_sync(void *self, unsigned block, FerryBitmap *dirty, GError **error)
@@ -207,38 +197,15 @@ static const FerryDirtyLogOps pagemap_ops = {
 
 static gboolean open_uffd(Pagemap *log, GError **error)
 {
-    struct uffdio_api api = {.api = UFFD_API,
-                             .features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED};
-
     if (log->uffd < 0) {
         /* "User mode only" needs no privilege, and asynchronous protection is resolved by the
          * kernel alone: writes by KVM and by system calls are seen all the same. */
         log->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
         if (log->uffd < 0) {
-            return fail(error, FERRY_DIRTY_LOG_ERROR_UNSUPPORTED, "userfaultfd");
+            return ferry_pagemap_fail(error, FERRY_DIRTY_LOG_ERROR_UNSUPPORTED, "userfaultfd");
         }
     }
-    if (ioctl(log->uffd, UFFDIO_API, &api) < 0) {
-        return fail(error, FERRY_DIRTY_LOG_ERROR_UNSUPPORTED, "UFFD_FEATURE_WP_ASYNC");
-    }
-    return TRUE;
-}
-
-static gboolean open_pagemap(Pagemap *log, pid_t pid, GError **error)
-{
-    g_autofree char *path =
-        pid ? g_strdup_printf("/proc/%d/pagemap", (int)pid) : g_strdup("/proc/self/pagemap");
-    struct pm_scan_arg nothing = {
-        .size = sizeof nothing, .return_mask = PAGE_IS_WRITTEN, .category_mask = PAGE_IS_WRITTEN};
-
-    log->pagemap = open(path, O_RDONLY | O_CLOEXEC);
-    if (log->pagemap < 0) {
-        return fail(error, FERRY_DIRTY_LOG_ERROR_UNSUPPORTED, path);
-    }
-    if (ioctl(log->pagemap, PAGEMAP_SCAN, &nothing) < 0) {
-        return fail(error, FERRY_DIRTY_LOG_ERROR_UNSUPPORTED, "PAGEMAP_SCAN");
-    }
-    return TRUE;
+    return ferry_pagemap_enable(log->uffd, error);
 }
 
 FerryDirtyLog *ferry_dirty_log_pagemap_new(pid_t pid, int uffd, const FerryPagemapRegion *regions,
@@ -253,12 +220,12 @@ FerryDirtyLog *ferry_dirty_log_pagemap_new(pid_t pid, int uffd, const FerryPagem
     log->n_regions = n_regions;
     log->all_reported = g_new0(gboolean, n_regions);
     log->reported = g_new0(FerryBitmap, n_regions);
-    log->found = g_new(struct page_region, N_FOUND);
+    log->found = g_new(struct page_region, FERRY_PAGEMAP_N_FOUND);
     for (unsigned i = 0; i < n_regions; i++) {
         block_pages[i] = regions[i].n_pages;
         ferry_bitmap_init(&log->reported[i], regions[i].n_pages);
     }
-    if (!open_uffd(log, error) || !open_pagemap(log, pid, error)) {
+    if (!open_uffd(log, error) || (log->pagemap = ferry_pagemap_open(pid, error)) < 0) {
         pagemap_free(log);
         return NULL;
     }
