@@ -122,7 +122,11 @@ static gboolean run(const Case *c, FerrySimResult *out)
         .seed = (uint64_t)c->seed,
         .round = show_rounds ? print_round : NULL,
     };
-    ferry_simulate(&simulation, out);
+    g_autoptr(GError) error = NULL;
+    if (!ferry_simulate(&simulation, out, &error)) {
+        fprintf(stderr, "simulate: %s\n", error->message);
+        return FALSE;
+    }
     return TRUE;
 }
 

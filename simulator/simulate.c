@@ -1,15 +1,18 @@
 #include "simulator/simulate.h"
 #include <string.h>
 #include "engine/precopy/estimate.h"
+#include "simulator/codec.h"
 #include "simulator/guest.h"
-#include "simulator/random.h"
+#include "simulator/link.h"
+
+/* Not G_DEFINE_QUARK: its static variable is a data race between two threads' first errors. */
+GQuark ferry_sim_error_quark(void) { return g_quark_from_static_string("ferry-sim-error-quark"); }
 
 #define PAGE FERRY_WORKLOAD_PAGE
 #define RECORD_BYTES 8u /* in front of each page */
 #define ZERO_BYTES 9u   /* a zero page's record */
 #define CHUNK_DEFAULT (2u << 20)
 #define MAX_NS_DEFAULT 600000000000u
-#define JITTER_NS 100000000u
 #define GATHER_MAX 8u
 
 typedef struct {
@@ -17,7 +20,9 @@ typedef struct {
     FerrySimResult *result;
     FerryPrecopy *machine;
     FerrySimGuest *guest;
-    uint64_t now_ns, pause_ns;
+    FerrySimPacker packer;
+    FerryRate rate; /* of the link, as it is seen */
+    uint64_t now_ns;
     double guest_ns;
     unsigned throttle_percent;
     gboolean paused;
@@ -50,13 +55,21 @@ static void pass_until(Simulator *s, double ns)
     }
 }
 
-static double link_rate(const Simulator *s)
+static double link_gone(const Simulator *s, double from_ns, double bytes)
 {
-    const FerrySimLink *l = &s->how->link;
-    uint64_t hash = ferry_random_hash(s->how->seed * 31 + s->now_ns / JITTER_NS);
-    double off = (double)(hash % 2001) / 1000 - 1;
+    return ferry_sim_link_gone(&s->how->link, s->how->seed, from_ns, bytes);
+}
 
-    return (double)l->bytes_per_second * (1 + off * l->jitter_permille / 1000);
+static gboolean is_steady(const Simulator *s)
+{
+    return s->how->link.n_steps == 0 && s->how->codec.kind == FERRY_SIM_CODEC_NONE;
+}
+
+static double rate_now(const Simulator *s)
+{
+    uint64_t until_ns;
+
+    return ferry_sim_link_rate(&s->how->link, s->how->seed, s->now_ns, &until_ns);
 }
 
 /* Its pages are read one after the other as they go out. */
@@ -66,11 +79,14 @@ static uint64_t weigh(Simulator *s, const FerryBatch *b)
     uint64_t bytes = 0;
 
     for (uint64_t page = b->first_page; page < b->first_page + b->n_pages; page++) {
-        uint64_t weight = ferry_sim_guest_weight(s->guest, page);
-        uint64_t wire = weight ? weight + RECORD_BYTES : ZERO_BYTES;
         gboolean again = ferry_bitmap_test(&s->sent, page);
+        FerrySimContent content;
+        ferry_sim_guest_content(s->guest, page, &content);
+        uint64_t weight = ferry_sim_packer_weigh(&s->packer, page, &content, again, r->rounds);
+        uint64_t wire = weight ? weight + RECORD_BYTES : ZERO_BYTES;
         r->sent_pages += weight != 0;
         r->zero_pages += weight == 0;
+        r->packed_pages += weight != 0 && weight < content.plain;
         *(again ? &s->resent_bytes : &s->first_bytes) += wire;
         *(again ? &s->resent_pages : &s->first_pages) += 1;
         bytes += wire;
@@ -81,23 +97,29 @@ static uint64_t weigh(Simulator *s, const FerryBatch *b)
 
 static void read_batch(Simulator *s, const FerryBatch *b)
 {
-    const FerrySimLink *l = &s->how->link;
-    double queue_ns = (double)l->queue_bytes / link_rate(s) * 1e9;
-    uint64_t cap = s->paused ? 0 : s->how->max_bandwidth, bytes;
+    double queue = (double)s->how->link.queue_bytes, rate = rate_now(s);
+    uint64_t cap = s->paused ? 0 : s->how->max_bandwidth, begin_ns = s->now_ns;
 
-    pass(s, s->how->costs.page_ns * b->n_pages);
-    pass_until(s, s->link_free_ns - queue_ns);
+    pass(s, (s->how->costs.page_ns + ferry_sim_packer_page_ns(&s->packer)) * b->n_pages);
+    uint64_t cpu_ns = s->now_ns - begin_ns;
+    pass_until(s, s->link_free_ns - (rate > 0 ? queue / rate * 1e9 : 0));
     if (cap) {
         pass_until(s, s->cap_free_ns);
     }
     if (!s->paused) {
         s->result->false_dirty_pages += ferry_sim_guest_dirty(s->guest, b->first_page, b->n_pages);
     }
-    bytes = weigh(s, b);
+    uint64_t bytes = weigh(s, b);
+    double from_ns = MAX(s->link_free_ns, (double)s->now_ns);
     s->result->wire_bytes += bytes;
-    s->link_free_ns = MAX(s->link_free_ns, (double)s->now_ns) + (double)bytes / link_rate(s) * 1e9;
+    s->link_free_ns = link_gone(s, from_ns, (double)bytes);
+    ferry_rate_add(&s->rate, bytes, MAX((uint64_t)(s->link_free_ns - from_ns), cpu_ns));
     if (cap) {
         s->cap_free_ns = MAX(s->cap_free_ns, (double)s->now_ns) + (double)bytes / (double)cap * 1e9;
+    }
+    if (s->result->first_pass_ns == UINT64_MAX && !s->paused &&
+        ferry_precopy_unsent_pages(s->machine) == 0) {
+        s->result->first_pass_ns = s->now_ns;
     }
 }
 
@@ -115,7 +137,7 @@ static void set_chunk(Simulator *s)
     uint64_t bytes = ferry_precopy_policy(s->machine)->chunk_bytes;
 
     bytes = bytes ? bytes : s->how->costs.chunk_bytes ? s->how->costs.chunk_bytes : CHUNK_DEFAULT;
-    s->chunk_pages = MAX(bytes / PAGE, 64);
+    s->chunk_pages = MAX(bytes / PAGE / 64, 1) * 64;
     ferry_bitmap_init(&s->to_clear, s->sent.n_bits / s->chunk_pages + 1);
 }
 
@@ -132,10 +154,19 @@ static void clear(Simulator *s, const FerryBatch *b)
     }
 }
 
+/* What a source believes of its channel. A link that never changes is known from the first byte on,
+ * so that what models say does not depend on a measurement. */
+static uint64_t seen_rate(const Simulator *s)
+{
+    uint64_t rate = ferry_rate_get(&s->rate);
+
+    return is_steady(s) || rate == 0 ? s->how->link.bytes_per_second : rate;
+}
+
 /* As many pages as are protected before the first of them is read. */
 static uint64_t gather_room(const Simulator *s)
 {
-    uint64_t rate = s->how->link.bytes_per_second, cap = s->how->max_bandwidth;
+    uint64_t rate = seen_rate(s), cap = s->how->max_bandwidth;
     uint64_t in_time =
         ferry_scale(cap ? MIN(rate, cap) : rate, s->how->costs.gather_ns, 1000000000);
 
@@ -187,11 +218,11 @@ static void fill_in(Simulator *s, FerryRound *v)
 {
     const FerrySimulation *h = s->how;
     double backlog_ns = MAX(s->link_free_ns - (double)s->now_ns, 0);
-    uint64_t rate = s->result->wire_bytes ? h->link.bytes_per_second : 0;
+    uint64_t rate = s->result->wire_bytes ? seen_rate(s) : 0;
 
     *v = (FerryRound){
         .moment = {.now_ns = s->now_ns, .sent_bytes = s->result->wire_bytes},
-        .queued_bytes = (uint64_t)(backlog_ns / 1e9 * (double)h->link.bytes_per_second),
+        .queued_bytes = (uint64_t)(backlog_ns / 1e9 * rate_now(s)),
         .round_sent_bytes = s->result->wire_bytes - s->round_begin_bytes,
         .round_ns = s->now_ns - s->round_begin_ns,
         .sync_ns = sync_cost(s),
@@ -203,7 +234,8 @@ static void fill_in(Simulator *s, FerryRound *v)
         .fixed_ns = h->costs.pause_ns + sync_cost(s) + h->costs.fixed_ns + h->link.round_trip_ns,
         .pause_ns = h->costs.pause_ns,
         .margin_ns = h->margin_ns,
-        .rate_permille_p5 = 1000 - h->link.jitter_permille * 9 / 10,
+        .rate_permille_p5 = is_steady(s) ? 1000 - h->link.jitter_permille * 9 / 10
+                                         : ferry_rate_permille_p5(&s->rate),
         .downtime_limit_ns = h->downtime_limit_ns,
         .on_stall = h->on_stall,
         .throttle_percent = s->throttle_percent,
@@ -224,6 +256,20 @@ static void sync_log(Simulator *s, FerryRound *values)
     fill_in(s, values);
 }
 
+/* Guest memory that fits what the limit leaves for pages. */
+static uint64_t threshold(const FerryRound *v)
+{
+    uint64_t ns = v->downtime_limit_ns - MIN(v->fixed_ns, v->downtime_limit_ns);
+    uint64_t bytes = ferry_scale(v->uncapped_bytes_per_second, ns, 1000000000);
+
+    return ferry_scale(bytes, 1000, MAX(v->wire_permille, 1));
+}
+
+static uint64_t dirty_rate(const FerryRound *v)
+{
+    return v->round_ns ? ferry_scale(v->round_dirtied_bytes / PAGE, 1000000000, v->round_ns) : 0;
+}
+
 /* The machine has seen the sync's values and decided. */
 static void after_sync(Simulator *s, const FerryRound *values)
 {
@@ -235,7 +281,11 @@ static void after_sync(Simulator *s, const FerryRound *values)
                            .sent_pages = r->sent_pages - s->round.sent_pages,
                            .zero_pages = r->zero_pages - s->round.zero_pages,
                            .false_dirty_pages = r->false_dirty_pages - s->round.false_dirty_pages,
-                           .deferred_pages = ferry_precopy_deferred_pages(s->machine)};
+                           .deferred_pages = ferry_precopy_deferred_pages(s->machine),
+                           .packed_pages = r->packed_pages - s->round.packed_pages,
+                           .threshold_bytes = threshold(values),
+                           .dirty_pages_per_second = dirty_rate(values),
+                           .throttle_percent = s->throttle_percent};
 
     round.values.forecast = NULL; /* of the machine */
     r->rounds += values->number > 0;
@@ -256,7 +306,8 @@ static void after_sync(Simulator *s, const FerryRound *values)
     }
     s->round = (FerrySimRound){.sent_pages = r->sent_pages,
                                .zero_pages = r->zero_pages,
-                               .false_dirty_pages = r->false_dirty_pages};
+                               .false_dirty_pages = r->false_dirty_pages,
+                               .packed_pages = r->packed_pages};
     s->round_begin_ns = s->now_ns;
     s->round_begin_bytes = r->wire_bytes;
 }
@@ -264,8 +315,10 @@ static void after_sync(Simulator *s, const FerryRound *values)
 static FerryEvent pause_guest(Simulator *s)
 {
     write_out(s);
-    s->pause_ns = s->now_ns;
+    s->result->pause_at_ns = s->now_ns;
+    s->result->pause_at_guest_ns = (uint64_t)s->guest_ns + s->how->trace_start_ns;
     pass(s, s->how->costs.pause_ns);
+    s->result->pause_ns = s->how->costs.pause_ns;
     s->paused = TRUE;
     return FERRY_EVENT_PAUSED;
 }
@@ -273,10 +326,14 @@ static FerryEvent pause_guest(Simulator *s)
 /* What a phase that has no model of its own takes; the guest runs again when it is over. */
 static FerryEvent finish(Simulator *s)
 {
+    FerrySimResult *r = s->result;
+
     write_out(s);
     pass_until(s, s->link_free_ns);
-    pass(s, s->how->costs.fixed_ns + s->how->link.round_trip_ns);
-    s->result->downtime_ns = s->now_ns - s->pause_ns;
+    r->last_round_ns = s->now_ns - r->pause_at_ns - r->pause_ns;
+    r->fixed_ns = s->how->costs.fixed_ns + s->how->link.round_trip_ns;
+    pass(s, r->fixed_ns);
+    r->downtime_ns = s->now_ns - r->pause_at_ns;
     return FERRY_EVENT_OFFERED;
 }
 
@@ -313,14 +370,21 @@ static FerryEvent perform(Simulator *s, FerryAction action, const FerryBatch *ba
     g_assert_not_reached();
 }
 
-static FerryAction run(Simulator *s)
+/* Nobody watches any longer, or there is nothing more to see. */
+static gboolean is_over(const Simulator *s)
 {
     uint64_t max_ns = s->how->max_ns ? s->how->max_ns : MAX_NS_DEFAULT;
+
+    return !s->paused && (s->now_ns >= max_ns || ferry_sim_guest_ended(s->guest));
+}
+
+static gboolean run(Simulator *s, FerryAction *out_action, GError **error)
+{
     FerryEvent event = FERRY_EVENT_READY;
     FerryRound values = {0};
     FerryBatch batch;
 
-    for (;;) {
+    while (ferry_sim_guest_check(s->guest, error)) {
         if (event != FERRY_EVENT_SYNCED) {
             values.moment = (FerryMoment){.now_ns = s->now_ns, .sent_bytes = s->result->wire_bytes};
         }
@@ -330,41 +394,91 @@ static FerryAction run(Simulator *s)
         }
         if (action == FERRY_ACTION_FINISH || action == FERRY_ACTION_RESUME ||
             action == FERRY_ACTION_HOLD) {
-            return action;
+            *out_action = action;
+            return TRUE;
         }
-        if (!s->paused && s->now_ns >= max_ns) {
-            return FERRY_ACTION_HOLD;
+        if (is_over(s)) {
+            *out_action = FERRY_ACTION_HOLD;
+            return TRUE;
         }
         event = perform(s, action, &batch, &values);
     }
+    return FALSE;
 }
 
-void ferry_simulate(const FerrySimulation *how, FerrySimResult *out_result)
+static FerrySimEnd end_of(FerryAction action)
 {
-    uint64_t pages = ferry_workload_pages(how->workload);
-    FerrySimResult result = {.ram_bytes = pages * PAGE, .predicted_downtime_ns = UINT64_MAX};
-    Simulator s = {.how = how, .result = &result};
+    return action == FERRY_ACTION_FINISH   ? FERRY_SIM_DONE
+           : action == FERRY_ACTION_RESUME ? FERRY_SIM_GAVE_UP
+                                           : FERRY_SIM_UNFINISHED;
+}
 
-    g_assert(pages > 0 && how->link.bytes_per_second > 0);
-    s.guest = ferry_sim_guest_new(how->workload, how->seed);
-    s.machine = ferry_precopy_new(&how->policy, &pages, 1);
-    ferry_precopy_set_timeout(s.machine, &how->timeout);
-    ferry_bitmap_init(&s.sent, pages);
-    set_chunk(&s);
-    FerryAction action = run(&s);
-    result.total_ns = s.now_ns;
-    result.timed_out = ferry_precopy_timed_out(s.machine);
-    result.end = action == FERRY_ACTION_FINISH   ? FERRY_SIM_DONE
-                 : action == FERRY_ACTION_RESUME ? FERRY_SIM_GAVE_UP
-                                                 : FERRY_SIM_UNFINISHED;
-    if (result.end == FERRY_SIM_UNFINISHED) {
-        result.residual_pages = ferry_precopy_pending_pages(s.machine);
+static gboolean set_up(Simulator *s, GError **error)
+{
+    const FerrySimulation *how = s->how;
+    const char *why = ferry_sim_link_check(&how->link);
+    uint64_t pages;
+
+    if (!why && !how->workload == !how->trace) {
+        why = "one of a workload and a trace is needed";
     }
-    ferry_bitmap_clear(&s.sent);
-    ferry_bitmap_clear(&s.to_clear);
-    ferry_sim_guest_free(s.guest);
-    ferry_precopy_free(s.machine);
-    *out_result = result;
+    if (!why && how->workload) {
+        pages = ferry_workload_pages(how->workload);
+        why = pages == 0 || pages >= FERRY_SIM_PAGES_MAX ? "1 to 2^32 - 1 pages can be simulated"
+                                                         : NULL;
+    }
+    if (!why && how->trace) {
+        why = "a trace cannot be simulated yet";
+    }
+    if (why) {
+        g_set_error_literal(error, FERRY_SIM_ERROR, FERRY_SIM_ERROR_VALUE, why);
+        return FALSE;
+    }
+    s->guest = ferry_sim_guest_new(how->workload, how->seed);
+    if (!s->guest) {
+        return FALSE;
+    }
+    pages = ferry_sim_guest_pages(s->guest);
+    s->result->ram_bytes = pages * PAGE;
+    s->machine = ferry_precopy_new(&how->policy, &pages, 1);
+    ferry_precopy_set_timeout(s->machine, &how->timeout);
+    ferry_bitmap_init(&s->sent, pages);
+    ferry_sim_packer_init(&s->packer, &how->codec);
+    set_chunk(s);
+    return TRUE;
+}
+
+static void clear_up(Simulator *s)
+{
+    ferry_bitmap_clear(&s->sent);
+    ferry_bitmap_clear(&s->to_clear);
+    ferry_sim_packer_clear(&s->packer);
+    ferry_sim_guest_free(s->guest);
+    ferry_precopy_free(s->machine);
+}
+
+gboolean ferry_simulate(const FerrySimulation *how, FerrySimResult *out_result, GError **error)
+{
+    FerrySimResult result = {.predicted_downtime_ns = UINT64_MAX,
+                             .first_pass_ns = UINT64_MAX,
+                             .pause_at_ns = UINT64_MAX};
+    Simulator s = {.how = how, .result = &result};
+    FerryAction action;
+    gboolean ran = set_up(&s, error) && run(&s, &action, error);
+
+    if (ran) {
+        result.total_ns = s.now_ns;
+        result.timed_out = ferry_precopy_timed_out(s.machine);
+        result.trace_laps = ferry_sim_guest_laps(s.guest);
+        result.trace_ended = result.trace_laps > 0 || ferry_sim_guest_ended(s.guest);
+        result.end = end_of(action);
+        if (result.end == FERRY_SIM_UNFINISHED) {
+            result.residual_pages = ferry_precopy_pending_pages(s.machine);
+        }
+        *out_result = result;
+    }
+    clear_up(&s);
+    return ran;
 }
 
 const char *ferry_sim_end_name(FerrySimEnd end)

@@ -12,12 +12,60 @@ uint64_t ferry_workload_pages(const FerryWorkload *w)
     return pages;
 }
 
+uint64_t ferry_rhythm_ns(const FerryRhythm *r)
+{
+    uint64_t ns = 0;
+
+    for (unsigned i = 0; i < r->n_steps; i++) {
+        ns += r->steps[i].ns;
+    }
+    return ns;
+}
+
+static double of_turn(const FerryRhythm *r, double ns)
+{
+    double time = 0;
+
+    for (unsigned i = 0; i < r->n_steps && ns > 0; i++) {
+        double step = MIN(ns, (double)r->steps[i].ns);
+        time += step * r->steps[i].permille / 1000;
+        ns -= step;
+    }
+    return time;
+}
+
+double ferry_rhythm_time(const FerryRhythm *r, double ns)
+{
+    if (!r) {
+        return ns;
+    }
+    double turn = (double)ferry_rhythm_ns(r);
+    uint64_t turns = (uint64_t)(ns / turn);
+    return (double)turns * of_turn(r, turn) + of_turn(r, ns - (double)turns * turn);
+}
+
+const FerryRhythm *ferry_workload_rhythm(const FerryWorkload *w, unsigned group)
+{
+    unsigned rhythm = w->groups[group].rhythm;
+
+    g_assert(rhythm <= FERRY_WORKLOAD_RHYTHMS);
+    return rhythm > 0 && w->rhythms[rhythm - 1].n_steps > 0 ? &w->rhythms[rhythm - 1] : NULL;
+}
+
+double ferry_workload_mean_rate(const FerryWorkload *w, unsigned group)
+{
+    const FerryRhythm *r = ferry_workload_rhythm(w, group);
+    double rate = w->groups[group].writes_per_second;
+
+    return r ? rate * of_turn(r, (double)ferry_rhythm_ns(r)) / (double)ferry_rhythm_ns(r) : rate;
+}
+
 double ferry_workload_written(const FerryWorkload *w, double seconds)
 {
     double written = 0;
 
     for (unsigned i = 0; i < w->n_groups; i++) {
-        double pages = (double)w->groups[i].pages, writes = w->groups[i].writes_per_second;
+        double pages = (double)w->groups[i].pages, writes = ferry_workload_mean_rate(w, i);
         if (w->groups[i].pages == 0) {
             continue;
         }

@@ -163,12 +163,12 @@ static void run_once(const FerryPredictGuest *guest, FerrySimulation *s, uint64_
                      FerryPrediction *p)
 {
     FerryWorkload workload;
-    FerrySimResult r;
+    FerrySimResult r = {0};
 
     ferry_fit_workload(&guest->observed, seed, &workload);
     vary(s, seed);
     s->workload = &workload;
-    ferry_simulate(s, &r);
+    (void)ferry_simulate(s, &r, NULL); /* a model does not fail */
     to->floor_ms[p->runs] = floor_ms(s, &workload, (double)s->link.bytes_per_second, 1);
     to->rate[p->runs] = needed_rate(s, &workload);
     to->throttle[p->runs] = needed_throttle(s, &workload);
@@ -192,11 +192,11 @@ static unsigned try_limit(const FerryPredictGuest *guest, const FerryPredictTask
     s.downtime_limit_ns = limit_ms * 1000000;
     for (uint64_t seed = 1; seed <= LIMIT_RUNS && seed - met <= 2; seed++) {
         FerryWorkload workload;
-        FerrySimResult r;
+        FerrySimResult r = {0};
         ferry_fit_workload(&guest->observed, seed, &workload);
         vary(&s, seed);
         s.workload = &workload;
-        ferry_simulate(&s, &r);
+        (void)ferry_simulate(&s, &r, NULL);
         met += r.end == FERRY_SIM_DONE;
     }
     return met;

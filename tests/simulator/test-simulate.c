@@ -52,7 +52,7 @@ static double residual(double u, uint64_t chunk_bytes)
     s.costs.chunk_bytes = chunk_bytes;
     for (s.seed = 1; s.seed <= 4; s.seed++) {
         FerrySimResult r;
-        ferry_simulate(&s, &r);
+        cr_assert(ferry_simulate(&s, &r, NULL));
         cr_assert_eq(r.end, FERRY_SIM_DONE);
         left += (double)r.residual_pages / PAGES / 4;
     }
@@ -81,7 +81,7 @@ Test(simulate, hot_pages_that_are_sent_cost_the_cold_ones)
     FerrySimResult r;
 
     s.max_ns = 0;
-    ferry_simulate(&s, &r);
+    cr_assert(ferry_simulate(&s, &r, NULL));
     cr_assert_eq(r.end, FERRY_SIM_DONE);
     cr_expect_float_eq((double)r.residual_pages, 1000, 60);
 }
@@ -117,8 +117,8 @@ ParameterizedTest(Way *row, simulate, every_policy_moves_every_guest)
     FerrySimResult r, again;
     memset(&r, 0, sizeof r);
     memset(&again, 0, sizeof again);
-    ferry_simulate(&s, &r);
-    ferry_simulate(&s, &again);
+    cr_assert(ferry_simulate(&s, &r, NULL));
+    cr_assert(ferry_simulate(&s, &again, NULL));
     cr_assert_eq(r.end, FERRY_SIM_DONE, "%s, %s: %s", row->policy, row->load,
                  ferry_sim_end_name(r.end));
     cr_expect_eq(memcmp(&r, &again, sizeof r), 0, "the same values give the same result");
@@ -128,7 +128,7 @@ ParameterizedTest(Way *row, simulate, every_policy_moves_every_guest)
     /* The time is that of the bytes, and little else. */
     cr_expect_geq((double)r.total_ns, (double)r.wire_bytes / LINK * 1e9);
     s.seed = 2;
-    ferry_simulate(&s, &again);
+    cr_assert(ferry_simulate(&s, &again, NULL));
     cr_expect_neq(again.downtime_ns, 0);
 }
 
@@ -154,7 +154,7 @@ Test(simulate, rounds_add_up)
     FerrySimulation s = simulation(&w, "fixed-rounds=5");
     s.round = count;
     s.self = &sum;
-    ferry_simulate(&s, &r);
+    cr_assert(ferry_simulate(&s, &r, NULL));
     cr_expect_eq(r.rounds, 6);
     cr_expect_eq(sum.values.number, 7); /* the first sync and the last */
     cr_expect_eq(r.sent_pages - sum.sent_pages + r.zero_pages - sum.zero_pages, r.residual_pages);
@@ -170,9 +170,9 @@ Test(simulate, a_cap_holds_rounds_back_and_not_the_end)
 
     cr_assert(ferry_workload_parse("uniform,size=32M,rate=4000", 256 * MIB, &w, &why));
     FerrySimulation s = simulation(&w, "fixed-rounds=2");
-    ferry_simulate(&s, &free);
+    cr_assert(ferry_simulate(&s, &free, NULL));
     s.max_bandwidth = LINK / 4;
-    ferry_simulate(&s, &capped);
+    cr_assert(ferry_simulate(&s, &capped, NULL));
     cr_expect_gt(capped.total_ns, 3 * free.total_ns);
     cr_expect_lt((double)capped.downtime_ns,
                  10e6 + (double)capped.residual_pages * 4104 / LINK * 1e9);
@@ -188,14 +188,14 @@ Test(simulate, patience_ends)
     FerrySimulation s = simulation(&w, "ferry");
     s.downtime_limit_ns = 10000000;
     s.max_ns = 5000000000;
-    ferry_simulate(&s, &r);
+    cr_assert(ferry_simulate(&s, &r, NULL));
     cr_expect_eq(r.end, FERRY_SIM_UNFINISHED);
     s.timeout = (FerryTimeout){.timeout_ns = 3000000000};
-    ferry_simulate(&s, &r);
+    cr_assert(ferry_simulate(&s, &r, NULL));
     cr_expect_eq(r.end, FERRY_SIM_GAVE_UP);
     cr_expect(r.timed_out);
     s.timeout.pause = TRUE;
-    ferry_simulate(&s, &r);
+    cr_assert(ferry_simulate(&s, &r, NULL));
     cr_expect_eq(r.end, FERRY_SIM_DONE);
     cr_expect(r.timed_out);
 }
@@ -211,7 +211,7 @@ static FerrySimResult stall(FerryOnStall on_stall)
     s.downtime_limit_ns = 100000000;
     s.on_stall = on_stall;
     s.max_ns = 20000000000;
-    ferry_simulate(&s, &r);
+    cr_assert(ferry_simulate(&s, &r, NULL));
     return r;
 }
 
