@@ -1,0 +1,238 @@
+#include "trace/totals.h"
+
+/* A page that is written in frames e1 < e2 < ... has gaps without a write: before e1, between
+ * them, behind the last. A window of k frames misses the page exactly if it lies in a gap, and in a
+ * gap of g frames there are max(0, g - k + 1) such windows. So a histogram of gaps gives the mean
+ * of distinct pages over all windows of any length. */
+#define LEAF_PAGES (UINT64_C(1) << 16)
+
+struct FerryTraceCount {
+    GPtrArray *leaves; /* of LEAF_PAGES uint32_t: 1 + the frame that wrote the page last, or 0 */
+    GArray *gaps;      /* uint64_t: how many gaps of so many frames there were */
+    uint64_t frames, distinct;
+};
+
+FerryTraceCount *ferry_trace_count_new(void)
+{
+    FerryTraceCount *c = g_new0(FerryTraceCount, 1);
+
+    c->leaves = g_ptr_array_new_with_free_func(g_free);
+    c->gaps = g_array_new(FALSE, TRUE, sizeof(uint64_t));
+    return c;
+}
+
+static uint32_t *leaf_of(FerryTraceCount *c, uint64_t page)
+{
+    guint i = (guint)(page / LEAF_PAGES);
+
+    if (i >= c->leaves->len) {
+        g_ptr_array_set_size(c->leaves, (gint)i + 1);
+    }
+    if (!c->leaves->pdata[i]) {
+        c->leaves->pdata[i] = g_new0(uint32_t, LEAF_PAGES);
+    }
+    return c->leaves->pdata[i];
+}
+
+/* Pages [first, last) of one leaf, from @page on. */
+static void count_pages(FerryTraceCount *c, uint32_t *last, uint64_t n)
+{
+    uint64_t *gaps = (uint64_t *)(void *)c->gaps->data;
+    uint32_t now = (uint32_t)c->frames + 1; /* the frame that is counted, plus 1 */
+
+    for (uint64_t i = 0; i < n; i++) {
+        c->distinct += last[i] == 0;
+        gaps[now - last[i] - 1]++;
+        last[i] = now;
+    }
+}
+
+void ferry_trace_count_frame(FerryTraceCount *c, const FerryTraceRun *runs, uint64_t n)
+{
+    g_array_set_size(c->gaps, (guint)c->frames + 1);
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t end = runs[i].first + runs[i].n;
+
+        for (uint64_t at = runs[i].first, stop; at < end; at = stop) {
+            stop = MIN(end, (at / LEAF_PAGES + 1) * LEAF_PAGES);
+            count_pages(c, leaf_of(c, at) + at % LEAF_PAGES, stop - at);
+        }
+    }
+    c->frames++;
+}
+
+uint64_t ferry_trace_count_distinct(const FerryTraceCount *c) { return c->distinct; }
+
+/* The histogram with the gaps behind each page's last write. */
+static uint64_t *all_gaps(const FerryTraceCount *c)
+{
+    uint64_t *gaps = g_new0(uint64_t, c->frames + 1);
+
+    for (guint i = 0; i < c->gaps->len; i++) {
+        gaps[i] = g_array_index(c->gaps, uint64_t, i);
+    }
+    for (guint i = 0; i < c->leaves->len; i++) {
+        const uint32_t *last = c->leaves->pdata[i];
+
+        for (uint64_t page = 0; last && page < LEAF_PAGES; page++) {
+            if (last[page]) {
+                gaps[c->frames - last[page]]++;
+            }
+        }
+    }
+    return gaps;
+}
+
+static double mean_of_windows(const FerryTraceCount *c, const uint64_t *gaps, uint64_t frames)
+{
+    double windows = (double)(c->frames - frames + 1), missed = 0;
+
+    for (uint64_t g = frames; g < c->frames; g++) {
+        missed += (double)gaps[g] * (double)(g - frames + 1);
+    }
+    return (double)c->distinct - missed / windows;
+}
+
+void ferry_trace_count_curve(const FerryTraceCount *c, uint64_t length_ns, GArray *out)
+{
+    g_autofree uint64_t *gaps = all_gaps(c);
+
+    for (uint64_t frames = 1; c->frames > 0; frames = MIN(2 * frames, c->frames)) {
+        uint64_t point[2] = {
+            (uint64_t)((double)length_ns * (double)frames / (double)c->frames),
+            (uint64_t)(mean_of_windows(c, gaps, frames) + 0.5),
+        };
+
+        g_array_append_vals(out, point, 2);
+        if (frames == c->frames) {
+            break;
+        }
+    }
+}
+
+void ferry_trace_count_free(FerryTraceCount *c)
+{
+    if (c) {
+        g_ptr_array_unref(c->leaves);
+        g_array_unref(c->gaps);
+        g_free(c);
+    }
+}
+
+static const char *const endings[] = {"done", "interrupted", "guest-gone"};
+
+char *ferry_trace_totals_to_json(const FerryTraceTotals *t, gboolean counted, const GArray *curve)
+{
+    GString *text = g_string_new("{");
+
+    ferry_trace_json_add_integer(text, "frames", t->frames);
+    ferry_trace_json_add_integer(text, "pages_written", t->pages_written);
+    if (counted) {
+        ferry_trace_json_add_integer(text, "distinct_pages", t->distinct_pages);
+    }
+    if (t->capture_ns_per_frame) {
+        ferry_trace_json_add_integer(text, "capture_ns_per_frame", t->capture_ns_per_frame);
+        ferry_trace_json_add_integer(text, "capture_cpu_permille", t->capture_cpu_permille);
+    }
+    if (t->slowdown_permille >= 0) {
+        ferry_trace_json_add_integer(text, "slowdown_permille", (uint64_t)t->slowdown_permille);
+    }
+    ferry_trace_json_add_integer(text, "late_frames", t->late_frames);
+    ferry_trace_json_add_string(text, "ended", t->ended ? t->ended : endings[0]);
+    if (curve->len > 0) {
+        g_string_append(text, ", \"curve\": [");
+        for (guint i = 0; i + 1 < curve->len; i += 2) {
+            g_string_append_printf(text, "%s[%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]",
+                                   i ? ", " : "", g_array_index(curve, uint64_t, i),
+                                   g_array_index(curve, uint64_t, i + 1));
+        }
+        g_string_append_c(text, ']');
+    }
+    g_string_append_c(text, '}');
+    return g_string_free(text, FALSE);
+}
+
+static gboolean read_ending(JsonObject *object, FerryTraceTotals *t, GError **error)
+{
+    g_autofree char *ended = NULL;
+
+    if (!ferry_trace_json_string(object, "ended", &ended, error)) {
+        return FALSE;
+    }
+    t->ended = "unknown";
+    for (unsigned i = 0; i < G_N_ELEMENTS(endings); i++) {
+        if (g_strcmp0(ended, endings[i]) == 0) {
+            t->ended = endings[i];
+        }
+    }
+    return TRUE;
+}
+
+static gboolean read_point(JsonNode *node, GArray *out, GError **error)
+{
+    JsonArray *pair = JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+
+    for (guint i = 0; i < 2; i++) {
+        JsonNode *value =
+            pair && json_array_get_length(pair) == 2 ? json_array_get_element(pair, i) : NULL;
+
+        if (!value || !JSON_NODE_HOLDS_VALUE(value) ||
+            json_node_get_value_type(value) != G_TYPE_INT64 || json_node_get_int(value) < 0) {
+            return ferry_trace_json_refuse(error, "curve: not pairs of integers");
+        }
+        uint64_t number = (uint64_t)json_node_get_int(value);
+        g_array_append_val(out, number);
+    }
+    return TRUE;
+}
+
+static gboolean read_curve(JsonObject *object, GArray *out, GError **error)
+{
+    JsonNode *node = json_object_get_member(object, "curve");
+
+    if (!node) {
+        return TRUE;
+    }
+    if (!JSON_NODE_HOLDS_ARRAY(node)) {
+        return ferry_trace_json_refuse(error, "curve: not an array");
+    }
+    JsonArray *points = json_node_get_array(node);
+    for (guint i = 0; i < json_array_get_length(points); i++) {
+        if (!read_point(json_array_get_element(points, i), out, error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+gboolean ferry_trace_totals_from_json(const char *text, size_t length, FerryTraceTotals *out,
+                                      GArray *out_curve, GError **error)
+{
+    g_autoptr(JsonParser) parser = ferry_trace_json_parse(text, length, error);
+    JsonNode *root = parser ? json_parser_get_root(parser) : NULL;
+    FerryTraceTotals t = {.slowdown_permille = -1};
+    uint64_t cpu = 0, slowdown = UINT64_MAX;
+
+    if (!parser) {
+        return FALSE;
+    }
+    if (!JSON_NODE_HOLDS_OBJECT(root)) {
+        return ferry_trace_json_refuse(error, "not an object");
+    }
+    JsonObject *o = json_node_get_object(root);
+    if (!ferry_trace_json_integer(o, "frames", G_MAXINT64, &t.frames, error) ||
+        !ferry_trace_json_integer(o, "pages_written", G_MAXINT64, &t.pages_written, error) ||
+        !ferry_trace_json_integer(o, "distinct_pages", G_MAXINT64, &t.distinct_pages, error) ||
+        !ferry_trace_json_integer(o, "capture_ns_per_frame", G_MAXINT64, &t.capture_ns_per_frame,
+                                  error) ||
+        !ferry_trace_json_integer(o, "capture_cpu_permille", G_MAXUINT32, &cpu, error) ||
+        !ferry_trace_json_integer(o, "slowdown_permille", G_MAXINT32, &slowdown, error) ||
+        !ferry_trace_json_integer(o, "late_frames", G_MAXINT64, &t.late_frames, error) ||
+        !read_ending(o, &t, error) || !read_curve(o, out_curve, error)) {
+        return FALSE;
+    }
+    t.capture_cpu_permille = (unsigned)cpu;
+    t.slowdown_permille = slowdown == UINT64_MAX ? -1 : (int)slowdown;
+    *out = t;
+    return TRUE;
+}
