@@ -84,11 +84,10 @@ static const char *const kinds[N_KINDS] = {
 typedef struct {
     Kind kind;
     uint64_t size, hot; /* bytes; 0: not said */
-    uint64_t rate, share, zero, wire, ignored;
+    uint64_t rate, share, zero, wire, packed, ignored;
 } Options;
 
-/* Digits and at most one of K, M, G. */
-static gboolean parse_number(const char *text, gsize length, uint64_t *out)
+gboolean ferry_size_parse(const char *text, gsize length, uint64_t *out)
 {
     uint64_t n = 0;
     gsize i = 0;
@@ -117,13 +116,14 @@ static gboolean parse_pair(const char *pair, gsize length, Options *o, const cha
         const char *key;
         uint64_t *value, max;
     } known[] = {
-        {"size=",  &o->size,    UINT64_MAX},
-        {"hot=",   &o->hot,     UINT64_MAX},
-        {"rate=",  &o->rate,    1000000000},
-        {"share=", &o->share,   100       },
-        {"seed=",  &o->ignored, UINT64_MAX},
-        {"zero=",  &o->zero,    1000      },
-        {"wire=",  &o->wire,    100000    },
+        {"size=",   &o->size,    UINT64_MAX},
+        {"hot=",    &o->hot,     UINT64_MAX},
+        {"rate=",   &o->rate,    1000000000},
+        {"share=",  &o->share,   100       },
+        {"seed=",   &o->ignored, UINT64_MAX},
+        {"zero=",   &o->zero,    1000      },
+        {"wire=",   &o->wire,    100000    },
+        {"packed=", &o->packed,  100000    },
     };
 
     if (length > 5 && strncmp(pair, "fill=", 5) == 0) {
@@ -133,11 +133,11 @@ static gboolean parse_pair(const char *pair, gsize length, Options *o, const cha
         gsize key = strlen(known[i].key);
         if (length > key && strncmp(pair, known[i].key, key) == 0) {
             *out_why = "a value of the workload is no number in its range";
-            return parse_number(pair + key, length - key, known[i].value) &&
+            return ferry_size_parse(pair + key, length - key, known[i].value) &&
                    *known[i].value <= known[i].max;
         }
     }
-    *out_why = "known keys are size, hot, rate, share, seed, fill, zero, wire";
+    *out_why = "known keys are size, hot, rate, share, seed, fill, zero, wire, packed";
     return FALSE;
 }
 
@@ -148,6 +148,7 @@ static void add(FerryWorkload *w, const Options *o, uint64_t pages, double write
                                                     .writes_per_second = writes,
                                                     .sweep = sweep,
                                                     .wire_permille = (unsigned)o->wire,
+                                                    .packed_permille = (unsigned)o->packed,
                                                     .zero_permille = (unsigned)o->zero};
     }
 }

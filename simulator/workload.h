@@ -51,10 +51,12 @@ const FerryRhythm *ferry_workload_rhythm(const FerryWorkload *workload,
 double ferry_workload_mean_rate(const FerryWorkload *workload, unsigned group);
 /* Expected distinct pages written within @seconds. */
 double ferry_workload_written(const FerryWorkload *workload, double seconds);
+/* Digits and at most one of K, M, G. */
+gboolean ferry_size_parse(const char *text, gsize length, uint64_t *out);
 /* "NAME[,key=value...]" as ferry-vm's -workload has it, in a guest of @ram_bytes: uniform,
  * hot-cold, sweep, zipf, idle; size, hot (bytes, with K, M, G), rate (pages/s), share (percent of
- * the writes that go to the hot part); seed and fill are taken and mean nothing here. zero=PERMILLE
- * and wire=PERMILLE are the model's own, of all memory. A rate of 0 is refused: a model cannot
+ * the writes that go to the hot part); seed and fill are taken and mean nothing here. zero=, wire=
+ * and packed=PERMILLE are the model's own, of all memory. A rate of 0 is refused: a model cannot
  * write as fast as it can. FALSE: *out_why, static. */
 gboolean ferry_workload_parse(const char *text, uint64_t ram_bytes, FerryWorkload *out,
                               const char **out_why);
