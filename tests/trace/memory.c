@@ -66,6 +66,17 @@ char *frame_text(const FerryTraceFrame *f)
     return g_string_free(text, FALSE);
 }
 
+FerryTraceNext read_texts(FerryTraceReader *r, GPtrArray *texts, GError **error)
+{
+    FerryTraceFrame frame;
+    FerryTraceNext next;
+
+    while ((next = ferry_trace_reader_next(r, &frame, error)) == FERRY_TRACE_FRAME) {
+        g_ptr_array_add(texts, frame_text(&frame));
+    }
+    return next;
+}
+
 static uint64_t count(const GArray *runs)
 {
     uint64_t pages = 0;
@@ -109,7 +120,8 @@ static void sample_runs(GArray *runs, unsigned i, uint64_t pages, uint32_t *stat
     }
 }
 
-static void sample_frame(FerryTraceWriter *w, unsigned i, const GArray *runs, uint32_t *state)
+static uint64_t sample_frame(FerryTraceWriter *w, unsigned i, uint64_t begin_ns, const GArray *runs,
+                             uint32_t *state, GPtrArray *texts)
 {
     uint64_t n = count(runs);
     g_autofree uint8_t *classes = g_malloc(n + 1), *quarters = g_malloc(n + 1);
@@ -127,16 +139,23 @@ static void sample_frame(FerryTraceWriter *w, unsigned i, const GArray *runs, ui
     frame.throttle_percent = i % 3 ? 0 : i % 100;
     frame.ran_ns = i % 2 ? UINT64_MAX : frame.span_ns - i;
     g_assert(ferry_trace_writer_frame(w, &frame, NULL));
+    frame.number = i;
+    frame.begin_ns = begin_ns;
+    frame.n_pages = n;
+    if (texts) {
+        g_ptr_array_add(texts, frame_text(&frame));
+    }
+    return begin_ns + frame.span_ns;
 }
 
-void sample_trace(GByteArray *out, unsigned frames, unsigned flags)
+void sample_trace(GByteArray *out, unsigned frames, unsigned flags, GPtrArray *texts)
 {
     g_autoptr(FerryTraceHeader) header = ferry_trace_header_new();
     g_autoptr(GArray) runs = g_array_new(FALSE, FALSE, sizeof(FerryTraceRun));
     FerryTraceSink sink = memory_sink(out);
     FerryTraceBlock later = {.name = "later", .pages = 100, .gpa = 4096, .backing = "thp"};
     uint32_t state = 12345;
-    uint64_t pages = 503;
+    uint64_t pages = 503, now = 0;
     uint8_t classes[400] = {0, 1, 2, 17, 255};
 
     header->method = g_strdup("synthetic");
@@ -154,7 +173,7 @@ void sample_trace(GByteArray *out, unsigned frames, unsigned flags)
             pages += later.pages;
         }
         sample_runs(runs, i, pages, &state);
-        sample_frame(w, i, runs, &state);
+        now = sample_frame(w, i, now, runs, &state, texts);
         if (flags & SAMPLE_FLUSHES && i % 3 == 2) {
             g_assert(ferry_trace_writer_flush(w, NULL));
         }

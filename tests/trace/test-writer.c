@@ -22,17 +22,6 @@ ParameterizedTestParameters(writer, comes_back)
     return cr_make_param_array(Row, rows, G_N_ELEMENTS(rows));
 }
 
-static FerryTraceNext read_all(FerryTraceReader *r, GPtrArray *texts)
-{
-    FerryTraceFrame frame;
-    FerryTraceNext next;
-
-    while ((next = ferry_trace_reader_next(r, &frame, NULL)) == FERRY_TRACE_FRAME) {
-        g_ptr_array_add(texts, frame_text(&frame));
-    }
-    return next;
-}
-
 /* Reads @from once more and writes what it says; blocks that come later are there from the start.
  */
 static void copy_trace(FerryTraceReader *r, GByteArray *to, unsigned flush_every)
@@ -58,11 +47,67 @@ static void expect_same(const GByteArray *trace, const GPtrArray *texts)
     FerryTraceInput input = memory_input(trace);
     g_autoptr(FerryTraceReader) r = ferry_trace_reader_new(&input, NULL);
 
-    cr_assert_eq(read_all(r, again), FERRY_TRACE_END);
+    cr_assert_eq(read_texts(r, again, NULL), FERRY_TRACE_END);
     cr_assert_eq(again->len, texts->len);
     for (guint i = 0; i < texts->len; i++) {
         cr_assert_str_eq(texts->pdata[i], again->pdata[i]);
     }
+}
+
+/* What cannot be read again is not written. */
+typedef struct {
+    char what[40];
+    FerryTraceRun runs[2];
+    unsigned n, throttle;
+    uint64_t span_ns, ran_ns;
+    uint8_t classes[2], quarters[2];
+} Bad;
+
+ParameterizedTestParameters(writer, refuses)
+{
+    static Bad rows[] = {
+        {"good",                {{0, 1}, {2, 1}},  2, 100, 10,         10, {0, 17}, {0, 3}},
+        {"past the last page",  {{0, 1}, {9, 2}},  2, 0,   10,         10, {0},     {0}   },
+        {"past the last page",     {{UINT64_MAX, 2}}, 1, 0,   10,         10, {0},     {0}   },
+        {"not ascending",       {{4, 1}, {2, 1}},  2, 0,   10,         10, {0},     {0}   },
+        {"touch",               {{4, 1}, {5, 1}},  2, 0,   10,         10, {0},     {0}   },
+        {"without pages",       {{4, 0}},          1, 0,   10,         10, {0},     {0}   },
+        {"throttle of more",    {{4, 1}},          1, 101, 10,         10, {0},     {0}   },
+        {"ran for longer",      {{4, 1}},          1, 0,   10,         11, {0},     {0}   },
+        {"more frames or time", {{4, 1}},          1, 0,   UINT64_MAX, 11, {0},     {0}   },
+        {"class",               {{4, 1}},          1, 0,   10,         10, {18},    {0}   },
+        {"quarter",             {{4, 1}},          1, 0,   10,         10, {0},     {4}   },
+    };
+    return cr_make_param_array(Bad, rows, G_N_ELEMENTS(rows));
+}
+
+ParameterizedTest(Bad *row, writer, refuses)
+{
+    g_autoptr(GByteArray) trace = g_byte_array_new();
+    g_autoptr(FerryTraceHeader) header = ferry_trace_header_new();
+    g_autoptr(GError) error = NULL;
+    FerryTraceSink sink = memory_sink(trace);
+    FerryTraceFrame frame = {.runs = row->runs,
+                             .n_runs = row->n,
+                             .span_ns = row->span_ns,
+                             .ran_ns = row->ran_ns,
+                             .throttle_percent = row->throttle,
+                             .classes = row->classes,
+                             .quarters = row->quarters};
+
+    cr_assert_null(ferry_trace_writer_new(header, &sink, NULL, NULL)); /* no method */
+    header->method = g_strdup("import");
+    ferry_trace_header_add(header, "pc.ram", 10);
+    g_autoptr(FerryTraceWriter) w = ferry_trace_writer_new(header, &sink, NULL, NULL);
+    gboolean good = ferry_trace_writer_frame(w, &frame, &error);
+    cr_assert_eq(good, strcmp(row->what, "good") == 0);
+    cr_assert(good || strstr(error->message, row->what), "%s", good ? "" : error->message);
+    frame = (FerryTraceFrame)FERRY_TRACE_FRAME_INIT;
+    cr_assert(ferry_trace_writer_frame(w, &frame, NULL)); /* and the writer goes on */
+    cr_assert(!ferry_trace_writer_classes(w, 0, row->classes, 1, NULL));
+    cr_assert(ferry_trace_writer_end(w, NULL, NULL));
+    cr_assert(!ferry_trace_writer_frame(w, &frame, NULL));
+    cr_assert(!ferry_trace_writer_end(w, NULL, NULL));
 }
 
 ParameterizedTest(Row *row, writer, comes_back)
@@ -70,18 +115,22 @@ ParameterizedTest(Row *row, writer, comes_back)
     g_autoptr(GByteArray) trace = g_byte_array_new(), other = g_byte_array_new();
     g_autoptr(GByteArray) single = g_byte_array_new();
     g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) again = g_ptr_array_new_with_free_func(g_free);
     gboolean whole = !(row->flags & SAMPLE_NO_END);
     FerryTraceTotals totals;
 
-    sample_trace(trace, row->frames, row->flags);
+    sample_trace(trace, row->frames, row->flags, texts);
     FerryTraceInput input = memory_input(trace);
     g_autoptr(FerryTraceReader) r = ferry_trace_reader_new(&input, NULL);
     cr_assert(r);
     cr_assert_eq(ferry_trace_reader_totals(r, &totals), whole);
     cr_assert_eq(ferry_trace_reader_header(r)->blocks->len,
                  2u + (whole && row->flags & SAMPLE_BLOCKS ? 1 : 0));
-    cr_assert_eq(read_all(r, texts), whole ? FERRY_TRACE_END : FERRY_TRACE_CUT);
-    cr_assert_eq(texts->len, row->frames);
+    cr_assert_eq(read_texts(r, again, NULL), whole ? FERRY_TRACE_END : FERRY_TRACE_CUT);
+    cr_assert_eq(again->len, row->frames);
+    for (guint i = 0; i < texts->len; i++) {
+        cr_assert_str_eq(again->pdata[i], texts->pdata[i]);
+    }
     cr_assert(!whole || totals.frames == row->frames);
 
     copy_trace(r, other, 0);
