@@ -24,7 +24,7 @@ static const Verb verbs[] = {
     {"inspect",    "say what is in a stream or a snapshot",                          ferry_verb_inspect },
     {"record",     "capture a dirty trace",                                          NULL               },
     {"replay",     "run a trace in real time",                                       NULL               },
-    {"simulate",   "run a trace in virtual time",                                    NULL               },
+    {"simulate",   "migrate traces and models in virtual time",                      ferry_verb_simulate},
     {"report",     "plot what was measured",                                         NULL               },
     {"dirty-rate", "how fast a guest writes its memory",                             NULL               },
     {"predict",    "what a migration would take",                                    ferry_verb_predict },

@@ -23,7 +23,8 @@ MAY_INCLUDE = {
 # What some tools see besides: those that take guests in, send them on, or look inside.
 KEPT = ["engine/capture.h", "engine/compress.h", "engine/gather.h", "protocol"]
 MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEPT,
-                    "predict": ["simulator"],
+                    "predict": ["simulator"], "result": ["trace"], "costs": ["simulator"],
+                    "simulate": ["simulator", "engine/precopy", "trace"],
                     "inspect": [*KEPT, "engine/mapped-load.h"]}
 
 # What pure code may need from outside: memory, strings, and GLib's of the same kinds.
