@@ -358,6 +358,9 @@ static const FerryQmpCommand commands[] = {
     {"calc-dirty-rate",            ferry_qmp_calc_dirty_rate,  TRUE },
     {"query-dirty-rate",           ferry_qmp_query_dirty_rate, TRUE },
     {"x-ferry-resolve",            x_ferry_resolve,            TRUE },
+    {"x-ferry-record",             ferry_qmp_record,           TRUE },
+    {"x-ferry-record-stop",        ferry_qmp_record_stop,      FALSE},
+    {"query-x-ferry-record",       ferry_qmp_query_record,     FALSE},
 };
 
 static JsonNode *query_commands(FerryQmp *qmp, JsonObject *args, GError **error)

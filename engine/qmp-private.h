@@ -6,12 +6,14 @@
 #include "engine/dirty-rate.h"
 #include "engine/migration-private.h"
 #include "engine/qmp.h"
+#include "engine/record.h"
 
 G_BEGIN_DECLS
 
 struct FerryQmp {
     FerryMigration *migration;
     FerryDirtyRateMeter *dirty_rate;
+    FerryRecorder *recorder;
     const FerryQmpOps *ops;
     void *self;
     char *path;
@@ -26,6 +28,9 @@ struct FerryQmp {
     /* The monitor's thread only. */
     GPtrArray *clients;
     gboolean quit_asked;
+    uint64_t connections; /* so far: each has its number, from 1 on */
+    uint64_t asking;      /* whose command runs; 0: nobody's */
+    uint64_t recording;   /* with whose connection the recording ends; 0: with nobody's */
 };
 
 typedef struct {
@@ -45,6 +50,9 @@ JsonNode *ferry_qmp_answer(FerryQmp *qmp, JsonNode *request, const char *why, gb
 JsonNode *ferry_qmp_query_migrate(FerryMigration *migration);
 JsonNode *ferry_qmp_calc_dirty_rate(FerryQmp *qmp, JsonObject *args, GError **error);
 JsonNode *ferry_qmp_query_dirty_rate(FerryQmp *qmp, JsonObject *args, GError **error);
+JsonNode *ferry_qmp_record(FerryQmp *qmp, JsonObject *args, GError **error);
+JsonNode *ferry_qmp_record_stop(FerryQmp *qmp, JsonObject *args, GError **error);
+JsonNode *ferry_qmp_query_record(FerryQmp *qmp, JsonObject *args, GError **error);
 /* As QEMU prints it, CR LF included; g_free. */
 char *ferry_qmp_to_text(JsonNode *node);
 /* Takes @data, which may be NULL. */

@@ -15,6 +15,7 @@
 #define BACKLOG 16
 
 typedef struct {
+    uint64_t number;
     int fd;
     FerryQmpFramer framer;
     GString *output;
@@ -105,7 +106,9 @@ static void answer(FerryQmp *qmp, Client *c, const GString *text, const char *wh
             why = parse_error = g_strdup_printf("JSON parse error, %s", error->message);
         }
     }
+    qmp->asking = c->number;
     reply = ferry_qmp_answer(qmp, request, why, &c->negotiated);
+    qmp->asking = 0;
     deliver_events(qmp);
     client_send_node(c, reply);
 }
@@ -156,6 +159,7 @@ static void accept_client(FerryQmp *qmp)
         return;
     }
     c = g_new0(Client, 1);
+    c->number = ++qmp->connections;
     c->fd = fd;
     c->output = g_string_new(NULL);
     ferry_qmp_framer_init(&c->framer);
@@ -170,6 +174,9 @@ static void flush_clients(FerryQmp *qmp)
         Client *c = qmp->clients->pdata[i];
         client_flush(c);
         if (c->dead || (c->ended && c->output->len == 0)) {
+            if (qmp->recording == c->number) {
+                ferry_recorder_stop(qmp->recorder, FERRY_RECORD_END_INTERRUPTED);
+            }
             g_ptr_array_remove_index(qmp->clients, i);
         }
     }
@@ -306,6 +313,7 @@ FerryQmp *ferry_qmp_new(const char *path, FerryMigration *migration, const Ferry
 
     qmp->migration = migration;
     qmp->dirty_rate = ferry_dirty_rate_meter_new(migration);
+    qmp->recorder = ferry_recorder_new(migration);
     qmp->ops = ops;
     qmp->self = self;
     qmp->path = g_strdup(path);
@@ -350,7 +358,13 @@ void ferry_qmp_send_event(FerryQmp *qmp, const char *name, JsonNode *data)
     wake(qmp);
 }
 
-void ferry_qmp_event(FerryQmp *qmp, const char *name) { ferry_qmp_send_event(qmp, name, NULL); }
+void ferry_qmp_event(FerryQmp *qmp, const char *name)
+{
+    if (strcmp(name, "STOP") == 0 || strcmp(name, "RESUME") == 0) {
+        ferry_recorder_set_paused(qmp->recorder, strcmp(name, "STOP") == 0);
+    }
+    ferry_qmp_send_event(qmp, name, NULL);
+}
 
 static gboolean wants_events(FerryQmp *qmp)
 {
@@ -413,6 +427,7 @@ void ferry_qmp_free(FerryQmp *qmp)
         g_thread_join(qmp->thread);
     }
     ferry_dirty_rate_meter_free(qmp->dirty_rate);
+    ferry_recorder_free(qmp->recorder);
     if (qmp->listen_fd >= 0) {
         close(qmp->listen_fd);
         unlink(qmp->path);

@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "engine/precopy": ["dirtylog/bitmap.h"],
     "trace": ["dirtylog/bitmap.h"],
     "simulator": ["dirtylog/bitmap.h", "engine/precopy", "trace"],
-    "engine": ["protocol", "dirtylog", "transport", "engine/precopy"],
+    "engine": ["protocol", "dirtylog", "transport", "trace", "engine/precopy"],
     "tools": ["engine/ferry.h"],
 }
 # What some tools see besides: those that take guests in, send them on, or look inside.
