@@ -427,14 +427,13 @@ static gboolean set_up(Simulator *s, GError **error)
         why = pages == 0 || pages >= FERRY_SIM_PAGES_MAX ? "1 to 2^32 - 1 pages can be simulated"
                                                          : NULL;
     }
-    if (!why && how->trace) {
-        why = "a trace cannot be simulated yet";
-    }
     if (why) {
         g_set_error_literal(error, FERRY_SIM_ERROR, FERRY_SIM_ERROR_VALUE, why);
         return FALSE;
     }
-    s->guest = ferry_sim_guest_new(how->workload, how->seed);
+    s->guest = how->workload ? ferry_sim_guest_new(how->workload, how->seed)
+                             : ferry_sim_guest_new_trace(how->trace, how->trace_start_ns,
+                                                         how->trace_once, how->seed, error);
     if (!s->guest) {
         return FALSE;
     }

@@ -261,6 +261,16 @@ void ferry_trace_reader_go(FerryTraceReader *r, uint64_t offset, uint64_t frames
 
 const FerryTraceHeader *ferry_trace_reader_header(const FerryTraceReader *r) { return r->header; }
 
+uint64_t ferry_trace_reader_first_pages(const FerryTraceReader *r)
+{
+    uint64_t pages = 0;
+
+    for (unsigned i = 0; i < r->header_blocks; i++) {
+        pages += g_array_index(r->header->blocks, FerryTraceBlock, i).pages;
+    }
+    return pages;
+}
+
 gboolean ferry_trace_reader_totals(const FerryTraceReader *r, FerryTraceTotals *out_totals)
 {
     if (r->has_totals) {

@@ -120,6 +120,8 @@ typedef struct FerryTraceReader FerryTraceReader;
 FerryTraceReader *ferry_trace_reader_new(const FerryTraceInput *input, GError **error);
 /* With all blocks of the trace if it has its end, else with those that were met so far. */
 const FerryTraceHeader *ferry_trace_reader_header(const FerryTraceReader *reader);
+/* Of the blocks that are there from the beginning. */
+uint64_t ferry_trace_reader_first_pages(const FerryTraceReader *reader);
 /* FALSE: the file has no end (yet); totals are unknown. */
 gboolean ferry_trace_reader_totals(const FerryTraceReader *reader, FerryTraceTotals *out_totals);
 /* [ns, pages] pairs of the totals' curve; NULL and 0 if there is none. Borrowed. */
@@ -141,6 +143,8 @@ gboolean ferry_trace_reader_seek(FerryTraceReader *reader, uint64_t ns, GError *
  * the trace says nothing. */
 gboolean ferry_trace_reader_classes(FerryTraceReader *reader, uint64_t first, uint64_t n,
                                     uint8_t *out, GError **error);
+/* From this page on it says nothing; 0: of none. */
+uint64_t ferry_trace_reader_classes_end(FerryTraceReader *reader);
 void ferry_trace_reader_free(FerryTraceReader *reader);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryTraceReader, ferry_trace_reader_free)
 
