@@ -25,6 +25,7 @@ KEPT = ["engine/capture.h", "engine/compress.h", "engine/gather.h", "protocol"]
 MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEPT,
                     "predict": ["simulator"], "result": ["trace"], "costs": ["simulator"],
                     "simulate": ["simulator", "engine/precopy", "trace"],
+                    "replay": [*KEPT, "trace"],
                     "inspect": [*KEPT, "engine/mapped-load.h"]}
 
 # What pure code may need from outside: memory, strings, and GLib's of the same kinds.
