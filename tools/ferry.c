@@ -25,7 +25,7 @@ static const Verb verbs[] = {
     {"record",     "capture a dirty trace",                                          NULL               },
     {"replay",     "run a trace in real time",                                       NULL               },
     {"simulate",   "migrate traces and models in virtual time",                      ferry_verb_simulate},
-    {"report",     "plot what was measured",                                         NULL               },
+    {"report",     "plot what was measured",                                         ferry_verb_report  },
     {"dirty-rate", "how fast a guest writes its memory",                             NULL               },
     {"predict",    "what a migration would take",                                    ferry_verb_predict },
     {"attach",     "migrate the guest of a running QEMU",                            NULL               },

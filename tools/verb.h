@@ -28,6 +28,7 @@ FerryExit ferry_verb_receive(int argc, char **argv);
 FerryExit ferry_verb_send(int argc, char **argv);
 FerryExit ferry_verb_inspect(int argc, char **argv);
 FerryExit ferry_verb_simulate(int argc, char **argv);
+FerryExit ferry_verb_report(int argc, char **argv);
 
 /* Parses @entries (borrowed) for the verb argv[0]; what is left must be @min_args to @max_args
  * words, which argv[1] onwards then hold. @arguments: how help names them, may be NULL. On FALSE

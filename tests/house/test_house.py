@@ -26,6 +26,7 @@ MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEP
                     "predict": ["simulator"], "result": ["trace"], "costs": ["simulator"],
                     "simulate": ["simulator", "engine/precopy", "trace"],
                     "replay": [*KEPT, "trace"],
+                    "figures": ["trace"],
                     "inspect": [*KEPT, "engine/mapped-load.h"]}
 
 # What pure code may need from outside: memory, strings, and GLib's of the same kinds.

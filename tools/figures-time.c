@@ -1,0 +1,409 @@
+/* Figures of what happens during a migration: one panel for each chosen run. */
+#include <string.h>
+#include "engine/ferry.h"
+#include "tools/figures.h"
+
+#define PANELS_MAX 6u
+#define ZERO_PAGE_BYTES 9 /* a record's head and the byte that says zero */
+#define PAGE_HEAD_BYTES 8
+
+static double at(const FerryResultRound *round, FerryRoundValue value)
+{
+    return round->values[value];
+}
+
+static const FerryResultRound *round_at(const FerryResultRun *run, guint i)
+{
+    return &g_array_index(run->rounds, FerryResultRound, i);
+}
+
+static int by_total(gconstpointer a, gconstpointer b)
+{
+    const FerryResultRun *x = *(FerryResultRun *const *)a, *y = *(FerryResultRun *const *)b;
+    double d = x->values[FERRY_RUN_TOTAL_MS] - y->values[FERRY_RUN_TOTAL_MS];
+
+    return d < 0 ? -1 : d > 0;
+}
+
+/* The run with the median total time; of runs that know theirs. */
+static FerryResultRun *median_run(const FerryResults *results, unsigned policy)
+{
+    g_autoptr(GPtrArray) runs = g_ptr_array_new();
+
+    for (guint i = 0; i < results->runs->len; i++) {
+        FerryResultRun *run = results->runs->pdata[i];
+        if (run->policy_index == policy && run->rounds->len > 0 &&
+            !isnan(run->values[FERRY_RUN_TOTAL_MS])) {
+            g_ptr_array_add(runs, run);
+        }
+    }
+    g_ptr_array_sort(runs, by_total); /* a merge sort: equal ones stay in order */
+    return runs->len > 0 ? runs->pdata[(runs->len - 1) / 2] : NULL;
+}
+
+static gboolean choose_named(FerryFigureTask *task, GPtrArray *chosen, GError **error)
+{
+    for (char **id = task->chosen; *id; id++) {
+        guint before = chosen->len;
+        for (guint i = 0; i < task->results->runs->len; i++) {
+            FerryResultRun *run = task->results->runs->pdata[i];
+            if (strcmp(run->id, *id) == 0) {
+                g_ptr_array_add(chosen, run);
+            }
+        }
+        if (chosen->len == before) {
+            g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED,
+                        "--run %s: there is no such run", *id);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean choose(FerryFigureTask *task, GPtrArray *chosen, GError **error)
+{
+    const FerryResults *results = task->results;
+    guint with_rounds = 0;
+
+    if (task->chosen) {
+        return choose_named(task, chosen, error);
+    }
+    for (guint i = 0; i < results->runs->len; i++) {
+        const FerryResultRun *run = results->runs->pdata[i];
+        with_rounds += run->rounds->len > 0;
+    }
+    for (guint i = 0; with_rounds <= 4 && i < results->runs->len; i++) {
+        FerryResultRun *run = results->runs->pdata[i];
+        if (run->rounds->len > 0) {
+            g_ptr_array_add(chosen, run);
+        }
+    }
+    for (guint i = 0; with_rounds > 4 && i < ferry_figure_series(results); i++) {
+        FerryResultRun *run = median_run(results, i);
+        if (run) {
+            g_ptr_array_add(chosen, run);
+        }
+    }
+    return TRUE;
+}
+
+static char *panel_title(const FerryResultRun *run)
+{
+    g_autofree char *title = *run->policy && !strstr(run->id, run->policy)
+                                 ? g_strdup_printf("%s: %s", run->policy, run->id)
+                                 : g_strdup(run->id);
+    return ferry_figure_quote(title, 90);
+}
+
+static FerryFigure *panels_new(const char *name, const char *title, GPtrArray *runs)
+{
+    FerryFigure *figure = ferry_figure_new(name, title, 60 + 210 * runs->len);
+
+    figure->runs = g_ptr_array_ref(runs);
+    g_string_append(figure->setup, "in(panel, value) = column(1) == panel ? value : NaN\n");
+    g_string_append_printf(figure->plot, "set multiplot layout %u,1\n", runs->len);
+    return figure;
+}
+
+/* The words below are under the last panel only: the axis is the same for all. */
+static void panel_begin(FerryFigure *figure, unsigned panel, const char *x_label,
+                        const char *y_label)
+{
+    g_autofree char *title = panel_title(figure->runs->pdata[panel]);
+
+    g_string_append_printf(figure->plot, "set title %s noenhanced\nset ylabel '%s'\n%s", title,
+                           y_label, panel > 0 ? "unset key\n" : "");
+    if (panel + 1 == figure->runs->len) {
+        g_string_append_printf(figure->plot, "set xlabel '%s'\n", x_label);
+    }
+}
+
+static void panels_end(FerryFigure *figure, GPtrArray *figures)
+{
+    g_string_append(figure->plot, "unset multiplot\n");
+    g_ptr_array_add(figures, figure);
+}
+
+/* The widest value that a round of any of @runs has. */
+static double most_of(GPtrArray *runs, FerryRoundValue value)
+{
+    double most = 0;
+
+    for (guint i = 0; i < runs->len; i++) {
+        const FerryResultRun *run = runs->pdata[i];
+        for (guint k = 0; k < run->rounds->len; k++) {
+            most = fmax(most, at(round_at(run, k), value));
+        }
+    }
+    return most;
+}
+
+static double latest(GPtrArray *runs)
+{
+    double most = most_of(runs, FERRY_ROUND_T_MS);
+
+    for (guint i = 0; i < runs->len; i++) {
+        most = fmax(most, ((const FerryResultRun *)runs->pdata[i])->values[FERRY_RUN_TOTAL_MS]);
+    }
+    return most;
+}
+
+static void remaining_row(GString *csv, guint panel, double t_ms, double remaining,
+                          double threshold, double sync)
+{
+    ferry_csv_number(csv, panel, ',');
+    ferry_csv_number(csv, t_ms, ',');
+    ferry_csv_number(csv, remaining, ',');
+    ferry_csv_number(csv, threshold, ',');
+    ferry_csv_number(csv, sync, '\n');
+}
+
+/* Between syncs pages are sent; what a sync finds comes on top at once. */
+static void remaining_rows(GString *csv, guint panel, const FerryResultRun *run)
+{
+    double page = ferry_result_page_bytes(run);
+
+    if (!isnan(run->values[FERRY_RUN_RAM_BYTES])) {
+        remaining_row(csv, panel, 0, run->values[FERRY_RUN_RAM_BYTES], NAN, NAN);
+    }
+    for (guint i = 0; i < run->rounds->len; i++) {
+        const FerryResultRound *round = round_at(run, i);
+        double remaining = at(round, FERRY_ROUND_REMAINING_BYTES);
+        double before = remaining - at(round, FERRY_ROUND_DIRTIED_PAGES) * page;
+        if (!isnan(before)) {
+            remaining_row(csv, panel, at(round, FERRY_ROUND_T_MS), fmax(before, 0), NAN, NAN);
+        }
+        remaining_row(csv, panel, at(round, FERRY_ROUND_T_MS), remaining,
+                      at(round, FERRY_ROUND_THRESHOLD_BYTES), at(round, FERRY_ROUND_NUMBER));
+    }
+    if (ferry_result_is_done(run) && !isnan(run->values[FERRY_RUN_TOTAL_MS])) {
+        remaining_row(csv, panel, run->values[FERRY_RUN_TOTAL_MS], 0, NAN, NAN);
+    }
+}
+
+static void mark_pause(FerryFigure *figure, const FerryResultRun *run, double per)
+{
+    double from = run->values[FERRY_RUN_PRECOPY_MS];
+    double to = from + run->values[FERRY_RUN_DOWNTIME_MS];
+
+    g_string_append(figure->plot, "unset object\n");
+    if (!isnan(to)) {
+        g_string_append_printf(
+            figure->plot,
+            "set object 1 rectangle from %.10g, graph 0 to %.10g, graph 1 behind "
+            "fillcolor rgb '#dddddd' fillstyle solid noborder\n",
+            from / per, to / per);
+    }
+}
+
+static void add_remaining(FerryFigureTask *task, GPtrArray *runs)
+{
+    FerryFigure *figure = panels_new("remaining", "Remaining bytes and threshold over time", runs);
+    const char *bytes, *time;
+    double per_byte, per_ms = ferry_figure_time_unit(latest(runs), &time);
+    double most = most_of(runs, FERRY_ROUND_REMAINING_BYTES);
+
+    for (guint i = 0; i < runs->len; i++) {
+        most = fmax(most, ((FerryResultRun *)runs->pdata[i])->values[FERRY_RUN_RAM_BYTES]);
+    }
+    per_byte = ferry_figure_byte_unit(most, &bytes);
+    figure->caption =
+        g_strdup("Guest memory that is yet to be sent. Each mark is a dirty sync: what "
+                 "it found comes on top; between syncs the line is straight because "
+                 "nothing is known there. Dashed: the threshold, what would fit the "
+                 "downtime limit at the rate believed then. Grey: the blackout.");
+    g_string_append(figure->csv, "panel,t_ms,remaining_bytes,threshold_bytes,sync\n");
+    g_string_append_printf(figure->setup, "set xrange [0:%.10g]\nset yrange [0:*]\n",
+                           latest(runs) / per_ms);
+    for (guint i = 0; i < runs->len; i++) {
+        g_autofree char *label = g_strdup_printf("remaining [%s]", bytes);
+        g_autofree char *since = g_strdup_printf("time since the migration began [%s]", time);
+        remaining_rows(figure->csv, i, runs->pdata[i]);
+        mark_pause(figure, runs->pdata[i], per_ms);
+        panel_begin(figure, i, since, label);
+        g_string_append_printf(
+            figure->plot,
+            "plot data using (in(%u, column(2) / %.10g)):(column(3) / %.10g) with lines "
+            "linewidth 1.5 linecolor rgb '#0072B2' title 'remaining', \\\n"
+            "  '' using (column(5) > 0 ? in(%u, column(2) / %.10g) : NaN):(column(3) / %.10g) with "
+            "points "
+            "pointtype 7 linecolor rgb '#0072B2' title 'dirty sync', \\\n"
+            "  '' using (in(%u, column(2) / %.10g)):(column(4) / %.10g) with steps linewidth 2 "
+            "dashtype (8,5) linecolor rgb '#D55E00' title 'threshold'\n",
+            i, per_ms, per_byte, i, per_ms, per_byte, i, per_ms, per_byte);
+    }
+    panels_end(figure, task->figures);
+}
+
+static void add_rates(FerryFigureTask *task, GPtrArray *runs)
+{
+    FerryFigure *figure = panels_new("rates", "Dirty rate against transfer rate, by round", runs);
+    const char *bytes, *time;
+    double per_ms = ferry_figure_time_unit(latest(runs), &time), most = 0;
+
+    figure->caption =
+        g_strdup("How fast the guest dirtied memory (distinct pages that a sync found, "
+                 "times the page size) and how fast the link took bytes, each over "
+                 "the round that ended at the mark. Where the first is above the second "
+                 "another round of the same length does not help.");
+    g_string_append(figure->csv, "panel,t_ms,round,dirty_bytes_per_second,bytes_per_second\n");
+    for (guint i = 0; i < runs->len; i++) {
+        const FerryResultRun *run = runs->pdata[i];
+        for (guint k = 0; k < run->rounds->len; k++) {
+            const FerryResultRound *round = round_at(run, k);
+            double dirty =
+                at(round, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) * ferry_result_page_bytes(run);
+            most = fmax(most, fmax(dirty, at(round, FERRY_ROUND_BYTES_PER_SECOND)));
+            ferry_csv_number(figure->csv, i, ',');
+            ferry_csv_number(figure->csv, at(round, FERRY_ROUND_T_MS), ',');
+            ferry_csv_number(figure->csv, at(round, FERRY_ROUND_NUMBER), ',');
+            ferry_csv_number(figure->csv, dirty, ',');
+            ferry_csv_number(figure->csv, at(round, FERRY_ROUND_BYTES_PER_SECOND), '\n');
+        }
+    }
+    double per_byte = ferry_figure_byte_unit(most, &bytes);
+    g_string_append_printf(figure->setup, "set xrange [0:%.10g]\nset yrange [0:*]\n",
+                           latest(runs) / per_ms);
+    for (guint i = 0; i < runs->len; i++) {
+        g_autofree char *label = g_strdup_printf("rate [%s/s]", bytes);
+        g_autofree char *until = g_strdup_printf("end of the round [%s]", time);
+        panel_begin(figure, i, until, label);
+        g_string_append_printf(
+            figure->plot,
+            "plot data using (in(%u, column(2) / %.10g)):(column(4) / %.10g) with linespoints %s "
+            "title 'dirty rate', \\\n"
+            "  '' using (in(%u, column(2) / %.10g)):(column(5) / %.10g) with linespoints %s "
+            "title 'transfer rate'\n",
+            i, per_ms, per_byte, ferry_figure_line(1), i, per_ms, per_byte, ferry_figure_line(0));
+    }
+    panels_end(figure, task->figures);
+}
+
+/* What a round sent, by kind: pages as they are, of these sent for nothing, packed, zero. */
+static void kinds(const FerryResultRun *run, const FerryResultRound *round, double out[4])
+{
+    double page = ferry_result_page_bytes(run) + PAGE_HEAD_BYTES;
+    double sent = at(round, FERRY_ROUND_SENT_BYTES);
+    double zero = fmin(sent, fmax(0, at(round, FERRY_ROUND_ZERO_PAGES)) * ZERO_PAGE_BYTES);
+    gboolean is_packed = at(round, FERRY_ROUND_PACKED_PAGES) > 0;
+    double plain = is_packed ? fmin(sent - zero, fmax(0, at(round, FERRY_ROUND_SENT_PAGES)) * page)
+                             : sent - zero;
+    double again = fmin(plain, fmax(0, at(round, FERRY_ROUND_FALSE_DIRTY_PAGES)) * page);
+
+    out[0] = plain - again;
+    out[1] = again;
+    out[2] = sent - zero - plain;
+    out[3] = zero;
+}
+
+static void add_rounds(FerryFigureTask *task, GPtrArray *runs)
+{
+    FerryFigure *figure = panels_new("rounds", "Bytes of each round, by kind", runs);
+    const char *bytes;
+    double per = ferry_figure_byte_unit(most_of(runs, FERRY_ROUND_SENT_BYTES), &bytes);
+
+    figure->caption =
+        g_strdup("What each round put on the wire: pages as they are; pages that were "
+                 "sent again with nothing new in them; packed ones (deltas or "
+                 "compressed); zero pages.");
+    g_string_append(figure->csv,
+                    "panel,round,plain_bytes,false_dirty_bytes,packed_bytes,zero_bytes\n");
+    for (guint i = 0; i < runs->len; i++) {
+        const FerryResultRun *run = runs->pdata[i];
+        for (guint k = 0; k < run->rounds->len; k++) {
+            double parts[4];
+            kinds(run, round_at(run, k), parts);
+            ferry_csv_number(figure->csv, i, ',');
+            ferry_csv_number(figure->csv, at(round_at(run, k), FERRY_ROUND_NUMBER), ',');
+            for (unsigned j = 0; j < 4; j++) {
+                ferry_csv_number(figure->csv, parts[j], j < 3 ? ',' : '\n');
+            }
+        }
+    }
+    g_string_append_printf(figure->setup,
+                           "set yrange [0:*]\nset boxwidth 0.7\n"
+                           "set xrange [0.4:%.10g]\n",
+                           most_of(runs, FERRY_ROUND_NUMBER) + 0.6);
+    for (guint i = 0; i < runs->len; i++) {
+        static const char *const titles[] = {"zero pages", "packed pages", "sent for nothing",
+                                             "pages as they are"};
+        static const char *const fills[] = {"#000000", "#F0E442", "#E69F00", "#0072B2"};
+        static const char *const sums[] = {"column(3) + column(4) + column(5) + column(6)",
+                                           "column(3) + column(4) + column(5)",
+                                           "column(3) + column(4)", "column(3)"};
+        g_autofree char *label = g_strdup_printf("sent [%s]", bytes);
+        panel_begin(figure, i, "round", label);
+        g_string_append(figure->plot, "plot ");
+        for (unsigned j = 0; j < 4; j++) {
+            g_string_append_printf(
+                figure->plot,
+                "%s using (in(%u, column(2))):((%s) / %.10g) with boxes fillstyle "
+                "solid border rgb '#444444' linecolor rgb '%s' title '%s'%s",
+                j ? "  ''" : "data", i, sums[j], per, fills[j], titles[j], j < 3 ? ", \\\n" : "\n");
+        }
+    }
+    panels_end(figure, task->figures);
+}
+
+static void add_throttle(FerryFigureTask *task, GPtrArray *runs)
+{
+    FerryFigure *figure = ferry_figure_new("throttle", "Throttle over time", 330);
+    const char *time;
+    double per_ms = ferry_figure_time_unit(latest(runs), &time);
+
+    figure->runs = g_ptr_array_ref(runs);
+    figure->caption = g_strdup("How far the guest was slowed, in percent. The area below is the "
+                               "throttle integral.");
+    g_string_append(figure->csv, "panel,t_ms,throttle_percent\n");
+    g_string_append(figure->setup, "in(panel, value) = column(1) == panel ? value : NaN\n");
+    g_string_append_printf(figure->plot,
+                           "set yrange [0:100]\nset xrange [0:%.10g]\nset ylabel 'throttle [%%]'\n"
+                           "set xlabel 'time since the migration began [%s]'\nplot ",
+                           latest(runs) / per_ms, time);
+    for (guint i = 0; i < runs->len; i++) {
+        const FerryResultRun *run = runs->pdata[i];
+        g_autofree char *title = panel_title(run);
+        for (guint k = 0; k < run->rounds->len; k++) {
+            ferry_csv_number(figure->csv, i, ',');
+            ferry_csv_number(figure->csv, at(round_at(run, k), FERRY_ROUND_T_MS), ',');
+            ferry_csv_number(figure->csv, at(round_at(run, k), FERRY_ROUND_THROTTLE_PERCENT), '\n');
+        }
+        g_string_append_printf(
+            figure->plot,
+            "%s using (in(%u, column(2) / %.10g)):(column(3)) with fsteps %s title %s",
+            i ? ", \\\n  ''" : "data", i, per_ms, ferry_figure_line(i), title);
+    }
+    g_string_append_c(figure->plot, '\n');
+    g_ptr_array_add(task->figures, figure);
+}
+
+gboolean ferry_figures_over_time(FerryFigureTask *task, GError **error)
+{
+    g_autoptr(GPtrArray) runs = g_ptr_array_new();
+
+    if (!choose(task, runs, error)) {
+        return FALSE;
+    }
+    if (runs->len > PANELS_MAX) {
+        g_ptr_array_add(
+            task->notes,
+            g_strdup_printf("Of %u runs the first %u are shown over time; --run chooses "
+                            "others.",
+                            runs->len, PANELS_MAX));
+        g_ptr_array_set_size(runs, PANELS_MAX);
+    }
+    if (most_of(runs, FERRY_ROUND_REMAINING_BYTES) > 0) {
+        add_remaining(task, runs);
+    }
+    if (most_of(runs, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) > 0 ||
+        most_of(runs, FERRY_ROUND_BYTES_PER_SECOND) > 0) {
+        add_rates(task, runs);
+    }
+    if (most_of(runs, FERRY_ROUND_SENT_BYTES) > 0) {
+        add_rounds(task, runs);
+    }
+    if (most_of(runs, FERRY_ROUND_THROTTLE_PERCENT) > 0) {
+        add_throttle(task, runs);
+    }
+    return TRUE;
+}
