@@ -22,7 +22,7 @@ static const Verb verbs[] = {
     {"receive",    "wait for a migration and rebuild the guest",                     ferry_verb_receive },
     {"send",       "send a snapshot to a destination",                               ferry_verb_send    },
     {"inspect",    "say what is in a stream or a snapshot",                          ferry_verb_inspect },
-    {"record",     "capture a dirty trace",                                          NULL               },
+    {"record",     "capture a dirty trace",                                          ferry_verb_record  },
     {"replay",     "run a trace in real time",                                       NULL               },
     {"simulate",   "migrate traces and models in virtual time",                      ferry_verb_simulate},
     {"report",     "plot what was measured",                                         ferry_verb_report  },
