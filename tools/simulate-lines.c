@@ -43,6 +43,9 @@ static gboolean says_something(const FerrySimulatePlan *plan, const FerrySimulat
     if (which == FERRY_SIMULATE_ON_TIMEOUT) {
         return c->of[FERRY_SIMULATE_TIMEOUT].number > 0;
     }
+    if (which == FERRY_SIMULATE_INTERVAL) {
+        return c->of[FERRY_SIMULATE_WORKLOAD].text != NULL && !plan->no_bounds;
+    }
     if (which == FERRY_SIMULATE_AT_END) {
         return c->of[FERRY_SIMULATE_TRACE].text != NULL;
     }

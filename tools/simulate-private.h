@@ -28,6 +28,14 @@ gboolean ferry_simulate_prepare(FerrySimulateRun *run, FerrySimulation *out, GEr
 /* "T:RATE,...", with "every:T" behind them where all begins anew. */
 gboolean ferry_simulate_parse_link(const char *text, GArray *steps, uint64_t *out_repeat_ns,
                                    GError **error);
+/* The frames of a run's model, with its seed. */
+typedef struct FerrySimulateScratch FerrySimulateScratch;
+FerrySimulateScratch *ferry_simulate_record(const FerrySimulateRun *run, uint64_t duration_ns,
+                                            GError **error);
+FerryTraceReader *ferry_simulate_scratch_reader(FerrySimulateScratch *scratch);
+void ferry_simulate_scratch_free(FerrySimulateScratch *scratch);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerrySimulateScratch, ferry_simulate_scratch_free)
+
 /* Of the runs that ended; they differ in policy alone. @reader: of their trace, NULL: a workload.
  * What goes wrong becomes a run's error. */
 void ferry_simulate_reckon(FerrySimulateRun *runs, unsigned n, FerryTraceReader *reader);

@@ -7,6 +7,9 @@
 /* What socket buffers and queues on the way hold: so much time, or bytes. */
 #define QUEUE_MS 30
 #define QUEUE_MAX (UINT64_C(4) << 20)
+/* A model's frames: the budget in tens, and their quarters are known besides. */
+#define FRAME_NS_MIN UINT64_C(5000000)
+#define FRAME_NS_MAX UINT64_C(100000000)
 #define LINK_STEPS_MAX 10000u
 
 static gboolean bad_link(const char *text, const char *why, GError **error)
@@ -64,6 +67,10 @@ static void resolve(FerrySimulateRun *run)
     }
     if (of[FERRY_SIMULATE_FIXED].number == UINT64_MAX) {
         of[FERRY_SIMULATE_FIXED].number = run->plan->costs.host.fixed_ns;
+    }
+    if (of[FERRY_SIMULATE_INTERVAL].number == UINT64_MAX) {
+        of[FERRY_SIMULATE_INTERVAL].number =
+            CLAMP(of[FERRY_SIMULATE_DOWNTIME_LIMIT].number / 10, FRAME_NS_MIN, FRAME_NS_MAX);
     }
 }
 
