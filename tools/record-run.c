@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -321,7 +322,8 @@ static void tell_json(const Recording *r, const FerryTraceTotals *t, uint64_t fi
 
 static void tell(const Recording *r, const FerryTraceTotals *totals)
 {
-    uint64_t bytes = r->writer ? ferry_trace_writer_bytes(r->writer) : 0;
+    struct stat file; /* somebody else may have written it */
+    uint64_t bytes = stat(r->options->file, &file) == 0 ? (uint64_t)file.st_size : 0;
 
     if (r->options->json) {
         tell_json(r, totals, bytes);

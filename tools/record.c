@@ -51,7 +51,7 @@ static const FerryRecordOps *choose(const FerryRecordOptions *o, GError **error)
     } sources[] = {
         {o->pid != 0,         "--pid",      &ferry_record_process},
         {o->command != NULL,  "-- COMMAND", NULL                 },
-        {o->qmp != NULL,      "--qmp",      NULL                 },
+        {o->qmp != NULL,      "--qmp",      &ferry_record_qmp    },
         {o->workload != NULL, "--workload", NULL                 },
     };
     const FerryRecordOps *ops = NULL;
