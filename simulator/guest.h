@@ -12,8 +12,8 @@ typedef struct FerrySimGuest FerrySimGuest;
 FerrySimGuest *ferry_sim_guest_new(const FerryWorkload *workload, uint64_t seed);
 /* Borrows @trace, which nobody else reads meanwhile. It begins @start_ns behind the trace's
  * beginning, with what was written before; when the trace ends it begins anew, unless @once. Each
- * page of a frame is written once within its span, at a place that @seed determines, in the quarter
- * that is known. */
+ * page of a frame is written once within its span, at a place that @seed determines; in the quarter
+ * that is known, and once before if quarters show that many pages are written often. */
 FerrySimGuest *ferry_sim_guest_new_trace(FerryTraceReader *trace, uint64_t start_ns, gboolean once,
                                          uint64_t seed, GError **error);
 uint64_t ferry_sim_guest_pages(const FerrySimGuest *guest);

@@ -30,6 +30,7 @@ typedef struct {
     FerryTraceFrame frame; /* the reader's, until the next one */
     gboolean has_frame;
     unsigned piece, n_pieces; /* the next one of the frame */
+    uint32_t earlier[4];      /* by quarter: so many of 2^24 pages were written before it as well */
     Event *events, *spare;
     uint64_t n_events, next, room;
     uint8_t *classes; /* of all pages as they are now; NULL: the trace says nothing */
@@ -86,6 +87,23 @@ static gboolean frame_fits(const Traced *t)
     return last->first < t->base.n_pages && last->n <= t->base.n_pages - last->first;
 }
 
+/* Pages that are written once have their last write in any quarter alike. Those that the later
+ * ones have more are written often, and so were written before. */
+static void weigh_quarters(Traced *t)
+{
+    const FerryTraceFrame *f = &t->frame;
+    double n[4] = {0};
+
+    for (uint64_t i = 0; f->quarters && i < f->n_pages; i++) {
+        n[f->quarters[i] & 3]++;
+    }
+    for (unsigned q = 0; q < 4; q++) {
+        double more = n[q] - n[0];
+        gboolean chance = more <= 0 || more * more < 4 * (n[q] + n[0]);
+        t->earlier[q] = chance ? 0 : (uint32_t)(more / n[q] * (double)(1u << WHEN_BITS));
+    }
+}
+
 static gboolean next_frame(Traced *t)
 {
     while (!t->error && !(t->once && t->ended)) {
@@ -97,6 +115,7 @@ static gboolean next_frame(Traced *t)
             t->piece = 0;
             t->n_events = t->next = 0;
             t->n_pieces = (unsigned)(frame.n_pages / PIECE_PAGES + 1);
+            weigh_quarters(t);
             if (!frame_fits(t)) {
                 fail(t, "a frame of the trace has pages behind the last block");
             } else if (frame.classes) {
@@ -161,38 +180,60 @@ static void sort(Traced *t)
     }
 }
 
-static void add_event(Traced *t, Event event)
+/* The piece of the frame's span that is loaded. */
+typedef struct {
+    uint32_t low, high;
+} Piece;
+
+static void add_event(Traced *t, Piece piece, uint32_t when, uint64_t page, uint8_t class_)
 {
+    if (when < piece.low || when >= piece.high) {
+        return;
+    }
     if (t->n_events == t->room) {
         t->room = t->room ? 2 * t->room : 1024;
         t->events = g_realloc_n(t->events, t->room, sizeof *t->events);
         t->spare = g_realloc_n(t->spare, t->room, sizeof *t->spare);
     }
-    t->events[t->n_events++] = event;
+    t->events[t->n_events++] =
+        (Event){.when = when & ((1u << WHEN_BITS) - 1), .class_ = class_, .page = (uint32_t)page};
 }
 
-/* Draws when each page of the frame was written, and keeps those of the next piece of its span. */
+static void add_page(Traced *t, Piece piece, uint64_t salt, uint64_t page, uint64_t nth)
+{
+    const FerryTraceFrame *f = &t->frame;
+    uint8_t class_ = f->classes ? f->classes[nth] : FERRY_TRACE_CLASS_UNKNOWN;
+    uint64_t hash = ferry_random_hash(salt ^ page);
+    uint32_t when = (uint32_t)(hash >> (64 - WHEN_BITS));
+
+    if (f->quarters) {
+        unsigned q = f->quarters[nth] & 3;
+        when = (uint32_t)q << (WHEN_BITS - 2) | when >> 2;
+        if (t->earlier[q] > 0) {
+            hash = ferry_random_hash(hash);
+            if ((uint32_t)(hash >> (64 - WHEN_BITS)) < t->earlier[q]) {
+                uint32_t before = (uint32_t)((hash & 0xffffff) * q >> 2);
+                add_event(t, piece, before, page, class_);
+            }
+        }
+    }
+    add_event(t, piece, when, page, class_);
+}
+
+/* Draws when each page of the frame was written, and keeps what is in the next piece of its span.
+ */
 static void load_piece(Traced *t)
 {
     const FerryTraceFrame *f = &t->frame;
     uint64_t salt = ferry_random_hash(t->seed + f->number), nth = 0;
-    uint32_t low = (uint32_t)(((uint64_t)t->piece << WHEN_BITS) / t->n_pieces);
-    uint32_t high = (uint32_t)(((uint64_t)(t->piece + 1) << WHEN_BITS) / t->n_pieces);
+    Piece piece = {.low = (uint32_t)(((uint64_t)t->piece << WHEN_BITS) / t->n_pieces),
+                   .high = (uint32_t)(((uint64_t)(t->piece + 1) << WHEN_BITS) / t->n_pieces)};
 
     t->n_events = t->next = 0;
     for (uint64_t i = 0; i < f->n_runs; i++) {
-        for (uint64_t page = f->runs[i].first; page < f->runs[i].first + f->runs[i].n; page++) {
-            uint32_t when = (uint32_t)(ferry_random_hash(salt ^ page) >> (64 - WHEN_BITS));
-            if (f->quarters) {
-                when = (uint32_t)(f->quarters[nth] & 3) << (WHEN_BITS - 2) | when >> 2;
-            }
-            if (when >= low && when < high) {
-                add_event(
-                    t, (Event){.when = when & ((1u << WHEN_BITS) - 1),
-                               .class_ = f->classes ? f->classes[nth] : FERRY_TRACE_CLASS_UNKNOWN,
-                               .page = (uint32_t)page});
-            }
-            nth++;
+        uint64_t end = f->runs[i].first + f->runs[i].n;
+        for (uint64_t page = f->runs[i].first; page < end; page++) {
+            add_page(t, piece, salt, page, nth++);
         }
     }
     t->piece++;

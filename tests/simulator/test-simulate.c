@@ -63,9 +63,8 @@ ParameterizedTest(Residual *row, simulate, residuals)
 {
     double all = residual(row->u, 1024 * MIB), each = residual(row->u, MIB / 4);
 
-    cr_expect_float_eq(all, row->round_start, row->u < 1.2 ? 0.02 : 0.012, "u=%g: %.3f left",
-                       row->u, all);
-    cr_expect_float_eq(each, row->before_send, 0.012, "u=%g: %.3f left", row->u, each);
+    cr_expect_float_eq(all, row->round_start, 0.01, "u=%g: %.3f left", row->u, all);
+    cr_expect_float_eq(each, row->before_send, 0.01, "u=%g: %.3f left", row->u, each);
 }
 
 /* Pages that are always hot, the rest at u_c: whoever sends the hot ones as well has only what is

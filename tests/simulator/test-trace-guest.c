@@ -116,6 +116,25 @@ Test(trace_guest, a_quarter_that_is_known_is_kept)
     trace_clear(&t);
 }
 
+/* All last writes in the last quarter: such pages are written all the time. */
+Test(trace_guest, pages_that_are_written_often_are_written_before_too)
+{
+    TestTrace t;
+    uint8_t last[400];
+
+    memset(last, 3, sizeof last);
+    trace_begin(&t, 1000);
+    trace_frame(&t, 1000 * MS, 500, 400, last, NULL);
+    trace_open(&t, TRUE);
+    g_autoptr(FerrySimGuest) g = play(&t, 0, TRUE, 1);
+    uint64_t half = dirty_at(g, 375);
+    cr_expect(half > 150 && half < 250, "%u", (unsigned)half);
+    cr_expect_eq(dirty_at(g, 750), 400);
+    clean(g);
+    cr_expect_eq(dirty_at(g, 1000), 400);
+    trace_clear(&t);
+}
+
 Test(trace_guest, what_ends_is_repeated_or_not)
 {
     TestTrace t;
