@@ -143,3 +143,17 @@ gboolean ferry_trace_reader_classes(FerryTraceReader *r, uint64_t first, uint64_
     }
     return TRUE;
 }
+
+uint64_t ferry_trace_reader_classes_end(FerryTraceReader *r)
+{
+    uint64_t end = 0;
+
+    if (!r->classes) {
+        find_classes(r);
+    }
+    for (guint i = 0; i < r->classes->len; i++) {
+        const FerryTraceClassPlace *place = &g_array_index(r->classes, FerryTraceClassPlace, i);
+        end = MAX(end, place->first + place->n);
+    }
+    return end;
+}
