@@ -9,7 +9,10 @@
 
 gboolean ferry_pagemap_fail(GError **error, int code, const char *what)
 {
-    g_set_error(error, FERRY_DIRTY_LOG_ERROR, code, "%s: %s", what, g_strerror(errno));
+    int why = errno;
+
+    g_set_error(error, FERRY_DIRTY_LOG_ERROR, code, "%s: %s", what, g_strerror(why));
+    errno = why;
     return FALSE;
 }
 

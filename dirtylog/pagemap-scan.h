@@ -10,7 +10,7 @@ G_BEGIN_DECLS
 #define FERRY_PAGEMAP_PAGE_BYTES 4096u
 #define FERRY_PAGEMAP_N_FOUND 4096 /* runs fetched by one PAGEMAP_SCAN */
 
-/* Sets @error from errno: "@what: ...". FALSE. */
+/* Sets @error from errno: "@what: ...". FALSE, and errno as it was. */
 gboolean ferry_pagemap_fail(GError **error, int code, const char *what);
 /* Asynchronous write protection, on a userfaultfd that nobody has asked anything yet. */
 gboolean ferry_pagemap_enable(int uffd, GError **error);

@@ -98,6 +98,24 @@ static void add_range(FerryProcessLog *log, Range range, gboolean is_file, GArra
     }
 }
 
+/* No error if the memory is gone: it can be so at any time. */
+static gboolean scan(FerryProcessLog *log, struct pm_scan_arg *arg, FerryPagemapFound found,
+                     void *data, GError **error)
+{
+    GError *failed = NULL;
+
+    if (ferry_pagemap_scan(log->pagemap, arg, log->room, found, data, &failed)) {
+        return TRUE;
+    }
+    log->gone = errno == ESRCH;
+    if (log->gone) {
+        g_error_free(failed);
+    } else {
+        g_propagate_error(error, failed);
+    }
+    return log->gone;
+}
+
 /* Looking for mappings. */
 
 static gboolean read_maps(FerryProcessLog *log, GError **error)
@@ -142,7 +160,7 @@ static gboolean find_untracked(FerryProcessLog *log, GError **error)
     };
 
     g_array_set_size(log->untracked, 0);
-    return ferry_pagemap_scan(log->pagemap, &arg, log->room, untracked_found, log, error);
+    return scan(log, &arg, untracked_found, log, error);
 }
 
 static char *name_area(FerryProcessLog *log, const FerryMapping *m, uint64_t address)
@@ -218,7 +236,7 @@ static gboolean scan_present(FerryProcessLog *log, Range range, FerryPagemapFoun
         .category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
     };
 
-    return ferry_pagemap_scan(log->pagemap, &arg, log->room, found, data, error);
+    return scan(log, &arg, found, data, error);
 }
 
 /* Shared memory needs a marker for each page that is not there: somebody else may have filled it
@@ -322,7 +340,7 @@ gboolean ferry_process_log_take(FerryProcessLog *log, GArray *runs, GError **err
     }
     arg.start = area_at(log, 0)->address;
     arg.end = area_end(area_at(log, log->sorted->len - 1));
-    return ferry_pagemap_scan(log->pagemap, &arg, log->room, written_found, &taking, error);
+    return scan(log, &arg, written_found, &taking, error);
 }
 
 gboolean ferry_process_log_present(FerryProcessLog *log, GArray *runs, GError **error)

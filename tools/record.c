@@ -50,7 +50,7 @@ static const FerryRecordOps *choose(const FerryRecordOptions *o, GError **error)
         const FerryRecordOps *ops;
     } sources[] = {
         {o->pid != 0,         "--pid",      &ferry_record_process},
-        {o->command != NULL,  "-- COMMAND", NULL                 },
+        {o->command != NULL,  "-- COMMAND", &ferry_record_command},
         {o->qmp != NULL,      "--qmp",      &ferry_record_qmp    },
         {o->workload != NULL, "--workload", NULL                 },
     };
