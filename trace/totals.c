@@ -6,62 +6,129 @@
  * of distinct pages over all windows of any length. */
 #define LEAF_PAGES (UINT64_C(1) << 16)
 
+/* A page's last write is somewhere in tens of megabytes, and to look there for each page takes
+ * longer than all the rest of writing a trace. So runs wait with their leaf until there are enough
+ * of them: NEW_FRAME and the number that the frame has, then runs as their first page times 2^16
+ * plus their length less 1. */
+#define WAITING_MAX 16384u
+#define AHEAD 24u
+#define NEW_FRAME UINT32_MAX /* a run of 2^16 pages that begins at the leaf's last one */
+
+typedef struct {
+    uint32_t *last; /* of LEAF_PAGES: 1 + the frame that wrote the page last, or 0 */
+    uint32_t *waiting, n_waiting, room;
+    uint32_t frame; /* 1 + that of the last run that waits */
+} Leaf;
+
 struct FerryTraceCount {
-    GPtrArray *leaves; /* of LEAF_PAGES uint32_t: 1 + the frame that wrote the page last, or 0 */
-    GArray *gaps;      /* uint64_t: how many gaps of so many frames there were */
+    GArray *leaves;
+    GArray *gaps; /* uint64_t: how many gaps of so many frames there were */
     uint64_t frames, distinct;
 };
+
+static void clear_leaf(void *p)
+{
+    g_free(((Leaf *)p)->last);
+    g_free(((Leaf *)p)->waiting);
+}
 
 FerryTraceCount *ferry_trace_count_new(void)
 {
     FerryTraceCount *c = g_new0(FerryTraceCount, 1);
 
-    c->leaves = g_ptr_array_new_with_free_func(g_free);
+    c->leaves = g_array_new(FALSE, TRUE, sizeof(Leaf));
+    g_array_set_clear_func(c->leaves, clear_leaf);
     c->gaps = g_array_new(FALSE, TRUE, sizeof(uint64_t));
     return c;
 }
 
-static uint32_t *leaf_of(FerryTraceCount *c, uint64_t page)
+/* Those that wait are counted. */
+static void settle(FerryTraceCount *c, Leaf *leaf)
 {
-    guint i = (guint)(page / LEAF_PAGES);
+    uint64_t *gaps = (uint64_t *)(void *)c->gaps->data, fresh = 0;
+    uint32_t now = 0;
 
-    if (i >= c->leaves->len) {
-        g_ptr_array_set_size(c->leaves, (gint)i + 1);
+    if (!leaf->last) {
+        leaf->last = g_new0(uint32_t, LEAF_PAGES);
     }
-    if (!c->leaves->pdata[i]) {
-        c->leaves->pdata[i] = g_new0(uint32_t, LEAF_PAGES);
+    for (uint32_t i = 0; i < leaf->n_waiting; i++) {
+        uint32_t run = leaf->waiting[i];
+
+        /* What is soon needed; a frame in place of a run is a page as well. */
+        __builtin_prefetch(&leaf->last[leaf->waiting[MIN(i + AHEAD, leaf->n_waiting - 1)] >> 16],
+                           1);
+        if (run == NEW_FRAME) {
+            now = leaf->waiting[++i];
+            continue;
+        }
+        for (uint32_t page = run >> 16, end = page + (run & 0xffff); page <= end; page++) {
+            uint32_t last = leaf->last[page];
+
+            fresh += last == 0;
+            gaps[now - last - 1]++;
+            leaf->last[page] = now;
+        }
     }
-    return c->leaves->pdata[i];
+    c->distinct += fresh;
+    leaf->n_waiting = 0;
+    leaf->frame = 0;
 }
 
-/* Pages [first, last) of one leaf, from @page on. */
-static void count_pages(FerryTraceCount *c, uint32_t *last, uint64_t n)
+static void settle_all(FerryTraceCount *c)
 {
-    uint64_t *gaps = (uint64_t *)(void *)c->gaps->data;
-    uint32_t now = (uint32_t)c->frames + 1; /* the frame that is counted, plus 1 */
+    for (guint i = 0; i < c->leaves->len; i++) {
+        Leaf *leaf = &g_array_index(c->leaves, Leaf, i);
 
-    for (uint64_t i = 0; i < n; i++) {
-        c->distinct += last[i] == 0;
-        gaps[now - last[i] - 1]++;
-        last[i] = now;
+        if (leaf->n_waiting) {
+            settle(c, leaf);
+        }
     }
+}
+
+static void put(FerryTraceCount *c, Leaf *leaf, uint32_t page, uint32_t n)
+{
+    uint32_t now = (uint32_t)c->frames + 1;
+
+    if (leaf->n_waiting + 3 > leaf->room) {
+        if (leaf->room == WAITING_MAX) {
+            settle(c, leaf);
+        } else {
+            leaf->room = leaf->room ? MIN(4 * leaf->room, WAITING_MAX) : 128;
+            leaf->waiting = g_renew(uint32_t, leaf->waiting, leaf->room);
+        }
+    }
+    if (leaf->frame != now) {
+        leaf->waiting[leaf->n_waiting++] = NEW_FRAME;
+        leaf->waiting[leaf->n_waiting++] = leaf->frame = now;
+    }
+    leaf->waiting[leaf->n_waiting++] = page << 16 | (n - 1);
 }
 
 void ferry_trace_count_frame(FerryTraceCount *c, const FerryTraceRun *runs, uint64_t n)
 {
     g_array_set_size(c->gaps, (guint)c->frames + 1);
+    if (n > 0) {
+        uint64_t leaves = (runs[n - 1].first + runs[n - 1].n - 1) / LEAF_PAGES + 1;
+        g_array_set_size(c->leaves, MAX(c->leaves->len, (guint)leaves));
+    }
     for (uint64_t i = 0; i < n; i++) {
         uint64_t end = runs[i].first + runs[i].n;
 
         for (uint64_t at = runs[i].first, stop; at < end; at = stop) {
+            Leaf *leaf = &g_array_index(c->leaves, Leaf, at / LEAF_PAGES);
+
             stop = MIN(end, (at / LEAF_PAGES + 1) * LEAF_PAGES);
-            count_pages(c, leaf_of(c, at) + at % LEAF_PAGES, stop - at);
+            put(c, leaf, (uint32_t)(at % LEAF_PAGES), (uint32_t)(stop - at));
         }
     }
     c->frames++;
 }
 
-uint64_t ferry_trace_count_distinct(const FerryTraceCount *c) { return c->distinct; }
+uint64_t ferry_trace_count_distinct(FerryTraceCount *c)
+{
+    settle_all(c);
+    return c->distinct;
+}
 
 /* The histogram with the gaps behind each page's last write. */
 static uint64_t *all_gaps(const FerryTraceCount *c)
@@ -72,7 +139,7 @@ static uint64_t *all_gaps(const FerryTraceCount *c)
         gaps[i] = g_array_index(c->gaps, uint64_t, i);
     }
     for (guint i = 0; i < c->leaves->len; i++) {
-        const uint32_t *last = c->leaves->pdata[i];
+        const uint32_t *last = g_array_index(c->leaves, Leaf, i).last;
 
         for (uint64_t page = 0; last && page < LEAF_PAGES; page++) {
             if (last[page]) {
@@ -93,10 +160,12 @@ static double mean_of_windows(const FerryTraceCount *c, const uint64_t *gaps, ui
     return (double)c->distinct - missed / windows;
 }
 
-void ferry_trace_count_curve(const FerryTraceCount *c, uint64_t length_ns, GArray *out)
+void ferry_trace_count_curve(FerryTraceCount *c, uint64_t length_ns, GArray *out)
 {
-    g_autofree uint64_t *gaps = all_gaps(c);
+    g_autofree uint64_t *gaps = NULL;
 
+    settle_all(c);
+    gaps = all_gaps(c);
     for (uint64_t frames = 1; c->frames > 0; frames = MIN(2 * frames, c->frames)) {
         uint64_t point[2] = {
             (uint64_t)((double)length_ns * (double)frames / (double)c->frames),
@@ -113,7 +182,7 @@ void ferry_trace_count_curve(const FerryTraceCount *c, uint64_t length_ns, GArra
 void ferry_trace_count_free(FerryTraceCount *c)
 {
     if (c) {
-        g_ptr_array_unref(c->leaves);
+        g_array_unref(c->leaves);
         g_array_unref(c->gaps);
         g_free(c);
     }

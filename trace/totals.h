@@ -9,10 +9,10 @@ typedef struct FerryTraceCount FerryTraceCount;
 FerryTraceCount *ferry_trace_count_new(void);
 /* The next frame's set. */
 void ferry_trace_count_frame(FerryTraceCount *count, const FerryTraceRun *runs, uint64_t n);
-uint64_t ferry_trace_count_distinct(const FerryTraceCount *count);
+uint64_t ferry_trace_count_distinct(FerryTraceCount *count);
 /* Appends [ns, pages] pairs, uint64_t: windows of 1, 2, 4, ... and all frames, within a trace of
  * @length_ns. For each the mean over all windows of so many whole frames. */
-void ferry_trace_count_curve(const FerryTraceCount *count, uint64_t length_ns, GArray *out);
+void ferry_trace_count_curve(FerryTraceCount *count, uint64_t length_ns, GArray *out);
 void ferry_trace_count_free(FerryTraceCount *count);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryTraceCount, ferry_trace_count_free)
 

@@ -41,7 +41,8 @@ uint32_t draw(uint32_t *state)
 void draw_runs(GArray *runs, uint64_t pages, unsigned spread, unsigned longest, uint32_t *state)
 {
     for (uint64_t at = draw(state) % spread; at < pages;) {
-        FerryTraceRun run = {.first = at, .n = MIN(1 + draw(state) % longest, pages - at)};
+        uint64_t length = 1 + draw(state) % longest;
+        FerryTraceRun run = {.first = at, .n = MIN(length, pages - at)};
 
         g_array_append_val(runs, run);
         at += run.n + 1 + draw(state) % (2 * spread);
