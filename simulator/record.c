@@ -6,16 +6,17 @@
 #define QUARTERS 4u
 #define CLASSES_AT_ONCE (1u << 16)
 
-typedef struct {
+struct FerrySimRecorder {
     const FerrySimRecording *how;
     FerrySimGuest *guest;
+    uint64_t frames, begin_ns;     /* of the next one */
     gboolean classes;              /* they are known */
     FerryBitmap quarter[QUARTERS]; /* written in this one */
     FerryBitmap words;             /* that have pages in any */
     unsigned now;                  /* which quarter it is */
     GArray *runs;                  /* FerryTraceRun */
     GByteArray *quarters, *of_class;
-} Recorder;
+};
 
 FerryTraceHeader *ferry_sim_record_header(const FerrySimRecording *how, const char *model)
 {
@@ -56,32 +57,24 @@ static gboolean says_classes(const FerryWorkload *w)
     return FALSE;
 }
 
-static gboolean write_classes(const Recorder *r, FerryTraceWriter *writer, GError **error)
-{
-    uint64_t pages = ferry_sim_guest_pages(r->guest);
-    g_autofree uint8_t *classes = g_malloc(CLASSES_AT_ONCE);
+gboolean ferry_sim_recorder_has_classes(const FerrySimRecorder *r) { return r->classes; }
 
-    for (uint64_t first = 0; r->classes && first < pages; first += CLASSES_AT_ONCE) {
-        uint64_t n = MIN(pages - first, CLASSES_AT_ONCE);
-        for (uint64_t i = 0; i < n; i++) {
-            classes[i] = class_of(r->guest, first + i);
-        }
-        if (!ferry_trace_writer_classes(writer, first, classes, n, error)) {
-            return FALSE;
-        }
+void ferry_sim_recorder_classes(const FerrySimRecorder *r, uint64_t first, uint64_t n, uint8_t *out)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        out[i] = class_of(r->guest, first + i);
     }
-    return TRUE;
 }
 
 static void take(void *self, uint64_t word, uint64_t mask)
 {
-    Recorder *r = self;
+    FerrySimRecorder *r = self;
 
     r->quarter[r->now].words[word] |= mask;
     r->words.words[word / 64] |= UINT64_C(1) << (word % 64);
 }
 
-static void add_page(Recorder *r, uint64_t page, uint8_t quarter)
+static void add_page(FerrySimRecorder *r, uint64_t page, uint8_t quarter)
 {
     FerryTraceRun *last =
         r->runs->len > 0 ? &g_array_index(r->runs, FerryTraceRun, r->runs->len - 1) : NULL;
@@ -99,7 +92,7 @@ static void add_page(Recorder *r, uint64_t page, uint8_t quarter)
     }
 }
 
-static void add_word(Recorder *r, uint64_t word)
+static void add_word(FerrySimRecorder *r, uint64_t word)
 {
     uint64_t any = 0;
 
@@ -119,7 +112,7 @@ static void add_word(Recorder *r, uint64_t word)
     }
 }
 
-static void fill_frame(Recorder *r, FerryTraceFrame *out)
+static void fill_frame(FerrySimRecorder *r, FerryTraceFrame *out)
 {
     g_array_set_size(r->runs, 0);
     g_byte_array_set_size(r->quarters, 0);
@@ -137,40 +130,26 @@ static void fill_frame(Recorder *r, FerryTraceFrame *out)
     out->classes = r->classes ? r->of_class->data : NULL;
 }
 
-static void play(Recorder *r, const FerryTraceFrame *frame)
+gboolean ferry_sim_recorder_next(FerrySimRecorder *r, FerryTraceFrame *out)
 {
+    uint64_t end_ns = r->how->duration_ns ? r->how->duration_ns : UINT64_MAX;
+
+    if (r->begin_ns >= end_ns) {
+        return FALSE;
+    }
+    FerryTraceFrame frame = FERRY_TRACE_FRAME_INIT;
+    frame.number = r->frames++;
+    frame.begin_ns = r->begin_ns;
+    frame.span_ns = MIN(r->how->interval_ns, end_ns - r->begin_ns);
+    r->begin_ns += frame.span_ns;
     for (r->now = 0; r->now < QUARTERS; r->now++) {
-        double part = (double)frame->span_ns * (r->now + 1) / QUARTERS;
-        ferry_sim_guest_run(r->guest, (double)frame->begin_ns + part);
+        double part = (double)frame.span_ns * (r->now + 1) / QUARTERS;
+        ferry_sim_guest_run(r->guest, (double)frame.begin_ns + part);
         ferry_sim_guest_take(r->guest, take, r);
     }
-}
-
-static void set_up(Recorder *r, const FerrySimRecording *how)
-{
-    uint64_t pages = ferry_workload_pages(how->workload);
-
-    *r = (Recorder){.how = how, .classes = says_classes(how->workload)};
-    r->guest = ferry_sim_guest_new(how->workload, how->seed);
-    for (unsigned q = 0; q < QUARTERS; q++) {
-        ferry_bitmap_init(&r->quarter[q], pages);
-    }
-    ferry_bitmap_init(&r->words, (pages + 63) / 64);
-    r->runs = g_array_new(FALSE, FALSE, sizeof(FerryTraceRun));
-    r->quarters = g_byte_array_new();
-    r->of_class = g_byte_array_new();
-}
-
-static void clear_up(Recorder *r)
-{
-    for (unsigned q = 0; q < QUARTERS; q++) {
-        ferry_bitmap_clear(&r->quarter[q]);
-    }
-    ferry_bitmap_clear(&r->words);
-    g_array_unref(r->runs);
-    g_byte_array_unref(r->quarters);
-    g_byte_array_unref(r->of_class);
-    ferry_sim_guest_free(r->guest);
+    fill_frame(r, &frame);
+    *out = frame;
+    return TRUE;
 }
 
 static void ignore(void *self, uint64_t word, uint64_t mask)
@@ -180,31 +159,79 @@ static void ignore(void *self, uint64_t word, uint64_t mask)
     (void)mask;
 }
 
-gboolean ferry_sim_record(const FerrySimRecording *how, FerryTraceWriter *writer,
-                          gboolean (*progress)(void *self, const FerryTraceFrame *frame),
-                          void *self, GError **error)
+FerrySimRecorder *ferry_sim_recorder_new(const FerrySimRecording *how, GError **error)
 {
     uint64_t pages = ferry_workload_pages(how->workload);
-    FerryTraceFrame frame = FERRY_TRACE_FRAME_INIT;
-    Recorder r;
 
     if (how->interval_ns == 0 || pages == 0 || pages >= FERRY_SIM_PAGES_MAX) {
         g_set_error_literal(error, FERRY_SIM_ERROR, FERRY_SIM_ERROR_VALUE,
                             how->interval_ns ? "1 to 2^32 - 1 pages can be recorded"
                                              : "an interval of no length");
+        return NULL;
+    }
+    FerrySimRecorder *r = g_new0(FerrySimRecorder, 1);
+    r->how = how;
+    r->classes = says_classes(how->workload);
+    r->guest = ferry_sim_guest_new(how->workload, how->seed);
+    for (unsigned q = 0; q < QUARTERS; q++) {
+        ferry_bitmap_init(&r->quarter[q], pages);
+    }
+    ferry_bitmap_init(&r->words, (pages + 63) / 64);
+    r->runs = g_array_new(FALSE, FALSE, sizeof(FerryTraceRun));
+    r->quarters = g_byte_array_new();
+    r->of_class = g_byte_array_new();
+    ferry_sim_guest_take(r->guest, ignore, NULL); /* all is dirty at first */
+    return r;
+}
+
+void ferry_sim_recorder_free(FerrySimRecorder *r)
+{
+    if (!r) {
+        return;
+    }
+    for (unsigned q = 0; q < QUARTERS; q++) {
+        ferry_bitmap_clear(&r->quarter[q]);
+    }
+    ferry_bitmap_clear(&r->words);
+    g_array_unref(r->runs);
+    g_byte_array_unref(r->quarters);
+    g_byte_array_unref(r->of_class);
+    ferry_sim_guest_free(r->guest);
+    g_free(r);
+}
+
+static gboolean write_classes(const FerrySimRecorder *r, FerryTraceWriter *writer, GError **error)
+{
+    uint64_t pages = ferry_sim_guest_pages(r->guest);
+    g_autofree uint8_t *classes = g_malloc(CLASSES_AT_ONCE);
+
+    for (uint64_t first = 0; r->classes && first < pages; first += CLASSES_AT_ONCE) {
+        uint64_t n = MIN(pages - first, CLASSES_AT_ONCE);
+        ferry_sim_recorder_classes(r, first, n, classes);
+        if (!ferry_trace_writer_classes(writer, first, classes, n, error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+gboolean ferry_sim_record(const FerrySimRecording *how, FerryTraceWriter *writer,
+                          gboolean (*progress)(void *self, const FerryTraceFrame *frame),
+                          void *self, GError **error)
+{
+    g_autoptr(FerrySimRecorder) r = ferry_sim_recorder_new(how, error);
+    FerryTraceFrame frame;
+
+    if (!r || !write_classes(r, writer, error)) {
         return FALSE;
     }
-    set_up(&r, how);
-    ferry_sim_guest_take(r.guest, ignore, NULL); /* all is dirty at first */
-    gboolean ok = write_classes(&r, writer, error), go_on = TRUE;
-    for (; ok && go_on && frame.begin_ns < how->duration_ns; frame.begin_ns += frame.span_ns) {
-        frame.span_ns = MIN(how->interval_ns, how->duration_ns - frame.begin_ns);
-        play(&r, &frame);
-        fill_frame(&r, &frame);
-        ok = ferry_trace_writer_frame(writer, &frame, error);
-        go_on = !progress || progress(self, &frame);
-        frame.number++;
+    while (ferry_sim_recorder_next(r, &frame)) {
+        if (!ferry_trace_writer_frame(writer, &frame, error)) {
+            return FALSE;
+        }
+        if (progress && !progress(self, &frame)) {
+            break;
+        }
     }
-    clear_up(&r);
-    return ok;
+    return TRUE;
 }

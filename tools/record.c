@@ -49,10 +49,10 @@ static const FerryRecordOps *choose(const FerryRecordOptions *o, GError **error)
         const char *option;
         const FerryRecordOps *ops;
     } sources[] = {
-        {o->pid != 0,         "--pid",      &ferry_record_process},
-        {o->command != NULL,  "-- COMMAND", &ferry_record_command},
-        {o->qmp != NULL,      "--qmp",      &ferry_record_qmp    },
-        {o->workload != NULL, "--workload", NULL                 },
+        {o->pid != 0,         "--pid",      &ferry_record_process  },
+        {o->command != NULL,  "-- COMMAND", &ferry_record_command  },
+        {o->qmp != NULL,      "--qmp",      &ferry_record_qmp      },
+        {o->workload != NULL, "--workload", &ferry_record_synthetic},
     };
     const FerryRecordOps *ops = NULL;
     const char *chosen = NULL;

@@ -27,7 +27,7 @@ MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEP
                     "simulate": ["simulator", "engine/precopy", "trace"],
                     "replay": [*KEPT, "trace"],
                     "figures": ["trace"],
-                    "record": ["dirtylog", "trace"],
+                    "record": ["dirtylog", "trace", "simulator"],
                     "inspect": [*KEPT, "engine/mapped-load.h"]}
 
 # What pure code may need from outside: memory, strings, and GLib's of the same kinds.
