@@ -22,20 +22,15 @@ typedef struct {
     unsigned side;
 } End;
 
-/* memcpy may not be given NULL, which the base of an empty piece is. */
-static void copy(uint8_t *to, const uint8_t *from, size_t n)
-{
-    if (n > 0) {
-        memcpy(to, from, n);
-    }
-}
-
 static size_t ring_take(Ring *ring, size_t capacity, uint8_t *out, size_t n)
 {
     size_t moved = MIN(n, ring->used), first = MIN(moved, capacity - ring->head);
 
-    copy(out, ring->data + ring->head, first);
-    copy(out + first, ring->data, moved - first);
+    if (moved == 0) { /* an empty piece may have no base to count from */
+        return 0;
+    }
+    memcpy(out, ring->data + ring->head, first);
+    memcpy(out + first, ring->data, moved - first);
     ring->head = (ring->head + moved) % capacity;
     ring->used -= moved;
     return moved;
@@ -46,8 +41,11 @@ static size_t ring_put(Ring *ring, size_t capacity, const uint8_t *bytes, size_t
     size_t moved = MIN(n, capacity - ring->used), tail = (ring->head + ring->used) % capacity;
     size_t first = MIN(moved, capacity - tail);
 
-    copy(ring->data + tail, bytes, first);
-    copy(ring->data, bytes + first, moved - first);
+    if (moved == 0) {
+        return 0;
+    }
+    memcpy(ring->data + tail, bytes, first);
+    memcpy(ring->data, bytes + first, moved - first);
     ring->used += moved;
     return moved;
 }
