@@ -206,11 +206,12 @@ char *ferry_figure_script(const FerryFigure *figure, unsigned formats)
         g_string_append(script, "\nreset\n"
                                 "set encoding utf8\n"
                                 "set datafile separator comma\n"
-                                "set key tmargin left horizontal noenhanced\n"
+                                "set key tmargin left horizontal reverse Left noenhanced\n"
                                 "set border 3 linewidth 1 linecolor rgb '#444444'\n"
                                 "set grid linewidth 0.5 linecolor rgb '#cccccc' dashtype 1\n"
                                 "set tics nomirror out\n"
-                                "set pointsize 0.8\n");
+                                "set pointsize 0.8\n"
+                                "set offsets graph 0.03, graph 0.03, 0, 0\n");
         g_string_append(script, figure->setup->str);
         append_terminal(script, figure, format == FERRY_FIGURE_SVG);
         g_string_append(script, figure->plot->str);

@@ -27,17 +27,22 @@ static const char head[] =
     " font-variant-numeric: tabular-nums; }\n"
     "th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; vertical-align: top; }\n"
     "td, thead th { text-align: right; white-space: nowrap; }\n"
+    ".metrics thead th { white-space: normal; overflow-wrap: anywhere; }\n"
     "tbody th { text-align: left; font-weight: normal; overflow-wrap: anywhere; }\n"
-    "thead th { border-bottom: 2px solid #444; white-space: normal; overflow-wrap: anywhere; }\n"
+    "thead th { border-bottom: 2px solid #444; }\n"
     "thead th:first-child { text-align: left; }\n"
     ".runs td:nth-child(2) { text-align: left; white-space: normal; }\n"
     "small { color: #444; }\n"
     "@page { size: A4; margin: 14mm; }\n"
     "@media print {\n"
-    "  body { font-size: 10pt; max-width: none; margin: 0; padding: 0; }\n"
-    "  h2 { break-after: avoid; }\n"
-    "  figure { margin-bottom: 8mm; }\n"
-    "  figure svg, figure img { max-height: 200mm; }\n"
+    "  body { font-size: 9.5pt; line-height: 1.35; max-width: none; margin: 0; padding: 0; }\n"
+    "  h2 { break-after: avoid; font-size: 11.5pt; margin: 4mm 0 1mm; }\n"
+    "  figure { margin: 0 0 4mm; }\n"
+    "  figure svg, figure img { max-height: 195mm; }\n"
+    "  figcaption { font-size: 8.5pt; }\n"
+    "  figcaption p, pre { margin: 0.8mm 0; }\n"
+    "  pre { font-size: 6.5pt; padding: 1mm 1.5mm; }\n"
+    "  table { font-size: 8pt; }\n"
     "  tr { break-inside: avoid; }\n"
     "  th, td { padding: 0.15rem 0.4rem; }\n"
     "  thead { display: table-header-group; }\n"
@@ -89,12 +94,14 @@ static void append_commands(GString *html, const GPtrArray *runs, const GPtrArra
     }
 }
 
-/* Whose figure it is: its own commands and runs, else the sweeps', else all runs. */
+/* Whose figure it is: its own commands and few runs, else the sweeps', else all runs. */
 static void append_origin(GString *html, const FerryFigureTask *task, const FerryFigure *figure)
 {
     g_autoptr(GPtrArray) none = g_ptr_array_new();
 
-    if (figure->runs || figure->commands->len > 0) {
+    gboolean is_few =
+        figure->runs && (figure->runs->len <= COMMANDS_MAX || task->results->sweeps->len == 0);
+    if (is_few || figure->commands->len > 0) {
         append_commands(html, figure->runs, figure->commands);
     } else if (task->results->sweeps->len > 0) {
         append_commands(html, NULL, task->results->sweeps);

@@ -46,7 +46,9 @@ static void split_model(FerryResults *results, FerryResultRun *run)
 
     for (char **word = words; *word; word++) {
         char *equals = strchr(*word, '=');
-        if (equals && equals != *word && word != words) {
+        if (word == words) {
+            add_parameter(results, run, "workload", g_strdup(*word));
+        } else if (equals && equals != *word) {
             g_autofree char *name =
                 g_strdup_printf("workload.%.*s", (int)MIN(equals - *word, 48), *word);
             add_parameter(results, run, name, g_strdup(equals + 1));
@@ -68,6 +70,8 @@ static void take_parameters(FerryResults *results, FerryResultRun *run, JsonObje
     }
     if (json_object_has_member(object, "workload")) {
         split_model(results, run);
+    } else if (*run->input) {
+        add_parameter(results, run, "trace", g_path_get_basename(run->input));
     }
 }
 

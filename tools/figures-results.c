@@ -21,6 +21,7 @@ static const char *const run_names[FERRY_N_RUN_VALUES] = {
     [FERRY_RUN_ROUNDS] = "rounds",
     [FERRY_RUN_SENT_PAGES] = "sent_pages",
     [FERRY_RUN_ZERO_PAGES] = "zero_pages",
+    [FERRY_RUN_PACKED_PAGES] = "packed_pages",
     [FERRY_RUN_FALSE_DIRTY_PAGES] = "false_dirty_pages",
     [FERRY_RUN_RESIDUAL_PAGES] = "residual_pages",
     [FERRY_RUN_BANDWIDTH] = "bandwidth_bytes_per_second",

@@ -17,6 +17,12 @@ static const FerryResultRound *round_at(const FerryResultRun *run, guint i)
     return &g_array_index(run->rounds, FerryResultRound, i);
 }
 
+/* The sync before the first round sends nothing. */
+static guint first_round(const FerryResultRun *run)
+{
+    return run->rounds->len > 0 && at(round_at(run, 0), FERRY_ROUND_NUMBER) < 1;
+}
+
 static int by_total(gconstpointer a, gconstpointer b)
 {
     const FerryResultRun *x = *(FerryResultRun *const *)a, *y = *(FerryResultRun *const *)b;
@@ -97,7 +103,7 @@ static char *panel_title(const FerryResultRun *run)
 
 static FerryFigure *panels_new(const char *name, const char *title, GPtrArray *runs)
 {
-    FerryFigure *figure = ferry_figure_new(name, title, 60 + 210 * runs->len);
+    FerryFigure *figure = ferry_figure_new(name, title, 60 + 190 * runs->len);
 
     figure->runs = g_ptr_array_ref(runs);
     g_string_append(figure->setup, "in(panel, value) = column(1) == panel ? value : NaN\n");
@@ -158,10 +164,11 @@ static void remaining_row(GString *csv, guint panel, double t_ms, double remaini
     ferry_csv_number(csv, sync, '\n');
 }
 
-/* Between syncs pages are sent; what a sync finds comes on top at once. */
+/* Between syncs pages are sent; what a sync finds comes on top at once. The threshold holds until
+ * the next sync. */
 static void remaining_rows(GString *csv, guint panel, const FerryResultRun *run)
 {
-    double page = ferry_result_page_bytes(run);
+    double page = ferry_result_page_bytes(run), threshold = NAN;
 
     if (!isnan(run->values[FERRY_RUN_RAM_BYTES])) {
         remaining_row(csv, panel, 0, run->values[FERRY_RUN_RAM_BYTES], NAN, NAN);
@@ -171,13 +178,14 @@ static void remaining_rows(GString *csv, guint panel, const FerryResultRun *run)
         double remaining = at(round, FERRY_ROUND_REMAINING_BYTES);
         double before = remaining - at(round, FERRY_ROUND_DIRTIED_PAGES) * page;
         if (!isnan(before)) {
-            remaining_row(csv, panel, at(round, FERRY_ROUND_T_MS), fmax(before, 0), NAN, NAN);
+            remaining_row(csv, panel, at(round, FERRY_ROUND_T_MS), fmax(before, 0), threshold, NAN);
         }
-        remaining_row(csv, panel, at(round, FERRY_ROUND_T_MS), remaining,
-                      at(round, FERRY_ROUND_THRESHOLD_BYTES), at(round, FERRY_ROUND_NUMBER));
+        threshold = at(round, FERRY_ROUND_THRESHOLD_BYTES);
+        remaining_row(csv, panel, at(round, FERRY_ROUND_T_MS), remaining, threshold,
+                      at(round, FERRY_ROUND_NUMBER));
     }
     if (ferry_result_is_done(run) && !isnan(run->values[FERRY_RUN_TOTAL_MS])) {
-        remaining_row(csv, panel, run->values[FERRY_RUN_TOTAL_MS], 0, NAN, NAN);
+        remaining_row(csv, panel, run->values[FERRY_RUN_TOTAL_MS], 0, threshold, NAN);
     }
 }
 
@@ -225,7 +233,8 @@ static void add_remaining(FerryFigureTask *task, GPtrArray *runs)
             figure->plot,
             "plot data using (in(%u, column(2) / %.10g)):(column(3) / %.10g) with lines "
             "linewidth 1.5 linecolor rgb '#0072B2' title 'remaining', \\\n"
-            "  '' using (column(5) > 0 ? in(%u, column(2) / %.10g) : NaN):(column(3) / %.10g) with "
+            "  '' using (column(5) >= 0 ? in(%u, column(2) / %.10g) : NaN):(column(3) / %.10g) "
+            "with "
             "points "
             "pointtype 7 linecolor rgb '#0072B2' title 'dirty sync', \\\n"
             "  '' using (in(%u, column(2) / %.10g)):(column(4) / %.10g) with steps linewidth 2 "
@@ -249,7 +258,7 @@ static void add_rates(FerryFigureTask *task, GPtrArray *runs)
     g_string_append(figure->csv, "panel,t_ms,round,dirty_bytes_per_second,bytes_per_second\n");
     for (guint i = 0; i < runs->len; i++) {
         const FerryResultRun *run = runs->pdata[i];
-        for (guint k = 0; k < run->rounds->len; k++) {
+        for (guint k = first_round(run); k < run->rounds->len; k++) {
             const FerryResultRound *round = round_at(run, k);
             double dirty =
                 at(round, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) * ferry_result_page_bytes(run);
@@ -310,7 +319,7 @@ static void add_rounds(FerryFigureTask *task, GPtrArray *runs)
                     "panel,round,plain_bytes,false_dirty_bytes,packed_bytes,zero_bytes\n");
     for (guint i = 0; i < runs->len; i++) {
         const FerryResultRun *run = runs->pdata[i];
-        for (guint k = 0; k < run->rounds->len; k++) {
+        for (guint k = first_round(run); k < run->rounds->len; k++) {
             double parts[4];
             kinds(run, round_at(run, k), parts);
             ferry_csv_number(figure->csv, i, ',');
@@ -321,8 +330,9 @@ static void add_rounds(FerryFigureTask *task, GPtrArray *runs)
         }
     }
     g_string_append_printf(figure->setup,
-                           "set yrange [0:*]\nset boxwidth 0.7\n"
+                           "set yrange [0:*]\nset boxwidth 0.7\nset xtics %.0f\n"
                            "set xrange [0.4:%.10g]\n",
+                           ceil(most_of(runs, FERRY_ROUND_NUMBER) / 20),
                            most_of(runs, FERRY_ROUND_NUMBER) + 0.6);
     for (guint i = 0; i < runs->len; i++) {
         static const char *const titles[] = {"zero pages", "packed pages", "sent for nothing",

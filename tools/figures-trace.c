@@ -208,6 +208,30 @@ static void block_lines(FerryFigure *figure, const FerryTraceHeader *header, dou
     }
 }
 
+/* Decades from light to dark, white for what was not written: in grey the order is the same. An
+ * image cannot have holes, so logarithms are drawn, and white lies below them all. */
+static void color_scale(FerryFigure *figure, double least, double most)
+{
+    double low = log10(least), high = fmax(log10(most), low + 0.5);
+    double none = low - (high - low) / 20;
+    unsigned tics = 0;
+
+    g_string_append_printf(figure->setup,
+                           "set palette defined (0 '#ffffff', 0.04 '#ffffff', 0.041 '#d6e9f5', "
+                           "0.3 '#7fbde3', 0.55 '#2f8fc9', 0.8 '#00507f', 1 '#000000')\n"
+                           "shade(x) = x > 0 ? log10(x) : %.10g\nset cbrange [%.10g:%.10g]\n"
+                           "set cbtics (",
+                           none, none, high);
+    for (double decade = ceil(low); decade <= high; decade++) {
+        g_string_append_printf(figure->setup, "%s'%g' %g", tics++ ? ", " : "", pow(10, decade),
+                               decade);
+    }
+    if (tics == 0) {
+        g_string_append_printf(figure->setup, "'%.2g' %.10g", most, log10(most));
+    }
+    g_string_append(figure->setup, ")\n");
+}
+
 static void add_map(FerryFigureTask *task, FerryTraceReader *reader, const Map *map, unsigned index,
                     const char *path)
 {
@@ -236,21 +260,18 @@ static void add_map(FerryFigureTask *task, FerryTraceReader *reader, const Map *
             most = fmax(most, value);
         }
     }
-    if (most > 0) {
-        least = fmax(least, most / 1e5);
-        g_string_append_printf(figure->plot, "set logscale cb\nset cbrange [%.10g:%.10g]\n",
-                               least < most / 2 ? least : most / 2, most * 1.001);
+    if (most <= 0) {
+        least = most = 1;
     }
-    g_string_append(figure->setup,
-                    "set palette defined (0 '#e8f3fa', 1 '#9ccbe8', 2 '#56b4e9', 3 '#0072b2', "
-                    "4 '#000000')\nunset key\nunset grid\nset lmargin 10\nset rmargin 12\n");
+    color_scale(figure, fmax(least, most / 1e5), most);
+    g_string_append(figure->setup, "unset key\nunset grid\nset lmargin 10\nset rmargin 12\n");
     block_lines(figure, header, per);
     g_string_append_printf(
         figure->plot,
         "set xrange [0:%.10g]\nset yrange [0:%.10g]\nset xlabel 'time [s]'\n"
         "set ylabel 'memory [%s]'\nset cblabel 'writes / page / s'\n"
-        "plot data using (column(1) / 1000 + %.10g):((column(2) + %.10g) / %.10g):"
-        "(column(3) > 0 ? column(3) : NaN) with image notitle\n",
+        "plot data skip 1 using (column(1) / 1000 + %.10g):((column(2) + %.10g) / %.10g):"
+        "(shade(column(3))) with image notitle\n",
         (double)map->length_ns / 1e9, whole / per, bytes, seconds / 2,
         per_row * header->page_bytes / 2, per);
     g_ptr_array_add(task->figures, figure);

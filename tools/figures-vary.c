@@ -61,6 +61,33 @@ static gboolean axis_of(const FerryResults *results, const char *name, Axis *out
     return out->texts->len > 1 && out->texts->len <= VALUES_MAX;
 }
 
+/* Whether one follows from the other, as what buffers hold follows from the link. */
+static gboolean follows(const FerryResults *results, const char *name, const char *from)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (guint i = 0; i < results->runs->len; i++) {
+        const char *text = value_of(results->runs->pdata[i], name);
+        const char *cause = value_of(results->runs->pdata[i], from);
+        const char *before = cause ? g_hash_table_lookup(seen, cause) : NULL;
+        if (!text || !cause || (before && strcmp(before, text) != 0)) {
+            return FALSE;
+        }
+        g_hash_table_insert(seen, (char *)cause, (char *)text);
+    }
+    return TRUE;
+}
+
+static gboolean is_new(const FerryResults *results, const char *name, const GPtrArray *drawn)
+{
+    for (guint i = 0; i < drawn->len; i++) {
+        if (follows(results, name, drawn->pdata[i])) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 /* Of the runs of @policy at @value that came to their end, sorted. */
 static GArray *numbers_at(const FerryResults *results, const Axis *axis, guint policy,
                           const char *value, FerryRunValue what, guint *out_runs)
@@ -122,26 +149,41 @@ static void add_rows(FerryFigure *figure, const FerryResults *results, const Axi
     }
 }
 
+/* A name without its unit, and the unit; of sizes in a model's words too. */
+static char *plain_name(const char *name, const char **out_unit)
+{
+    static const char *const units[] = {"_bytes_per_second", "_bytes", "_ms", "_percent"};
+
+    *out_unit = strcmp(name, "workload.size") == 0 ? "_bytes" : "";
+    for (unsigned i = 0; i < G_N_ELEMENTS(units); i++) {
+        if (g_str_has_suffix(name, units[i])) {
+            *out_unit = units[i];
+            return g_strndup(name, strlen(name) - strlen(units[i]));
+        }
+    }
+    return g_strdup(name);
+}
+
 static void x_axis(FerryFigure *figure, const Axis *axis, double *out_per)
 {
-    gboolean is_rate = g_str_has_suffix(axis->name, "_bytes_per_second");
-    gboolean is_bytes = is_rate || g_str_has_suffix(axis->name, "_bytes") ||
-                        strcmp(axis->name, "workload.size") == 0;
-    const char *unit = "";
+    const char *unit, *shown = "";
+    g_autofree char *plain = plain_name(axis->name, &unit);
+    gboolean is_bytes = g_str_has_prefix(unit, "_bytes");
+    g_autofree char *text = NULL;
 
-    *out_per = axis->is_number && is_bytes ? ferry_figure_byte_unit(axis->most, &unit) : 1;
-    g_autofree char *text =
-        *unit ? g_strdup_printf("%.*s [%s%s]",
-                                (int)(strlen(axis->name) - (is_rate ? strlen("_bytes_per_second")
-                                                            : strcmp(axis->name, "workload.size")
-                                                                ? strlen("_bytes")
-                                                                : 0)),
-                                axis->name, unit, is_rate ? "/s" : "")
-              : g_strdup(axis->name);
+    *out_per = axis->is_number && is_bytes ? ferry_figure_byte_unit(axis->most, &shown) : 1;
+    if (axis->is_number && *unit) {
+        text = g_strdup_printf("%s [%s%s]", plain,
+                               is_bytes             ? shown
+                               : *(unit + 1) == 'm' ? "ms"
+                                                    : "%",
+                               strcmp(unit, "_bytes_per_second") == 0 ? "/s" : "");
+    } else {
+        text = g_strdup(axis->name);
+    }
     g_autofree char *label = ferry_figure_quote(text, 60);
     g_string_append_printf(figure->plot, "set xlabel %s noenhanced\n", label);
     if (axis->is_number) {
-        g_string_append(figure->plot, "set offsets graph 0.04, graph 0.04, 0, 0\n");
         ferry_figure_scale(figure, "x", axis->least, axis->most);
         return;
     }
@@ -179,8 +221,9 @@ static void plot_panel(FerryFigure *figure, const FerryResults *results, const A
 
 static gboolean add_axis(FerryFigureTask *task, const Axis *axis)
 {
-    g_autofree char *title = g_strdup_printf("Time and downtime against %s", axis->name);
-    g_autofree char *plain = g_strdup(axis->name);
+    const char *unit;
+    g_autofree char *plain = plain_name(axis->name, &unit);
+    g_autofree char *title = g_strdup_printf("Time and downtime against %s", plain);
     g_autofree char *name = NULL;
     double least[2] = {INFINITY, INFINITY}, most[2] = {0, 0}, per_x;
 
@@ -215,14 +258,16 @@ static gboolean add_axis(FerryFigureTask *task, const Axis *axis)
 void ferry_figures_of_parameters(FerryFigureTask *task)
 {
     const FerryResults *results = task->results;
-    unsigned drawn = 0;
+    g_autoptr(GPtrArray) drawn = g_ptr_array_new();
 
     for (guint i = 0; i < results->parameters->len; i++) {
         Axis axis;
         gboolean is_varied = axis_of(results, results->parameters->pdata[i], &axis);
-        if (is_varied && drawn < FIGURES_MAX) {
-            drawn += add_axis(task, &axis);
-        } else if (is_varied || axis.texts->len > VALUES_MAX) {
+        if (is_varied && drawn->len < FIGURES_MAX && is_new(results, axis.name, drawn)) {
+            if (add_axis(task, &axis)) {
+                g_ptr_array_add(drawn, (char *)axis.name);
+            }
+        } else if (axis.texts->len > VALUES_MAX || (is_varied && drawn->len == FIGURES_MAX)) {
             g_ptr_array_add(task->notes,
                             g_strdup_printf("No figure against %s: there are too many %s.",
                                             axis.name, is_varied ? "others" : "values"));
