@@ -177,11 +177,23 @@ static char *name_area(FerryProcessLog *log, const FerryMapping *m, uint64_t add
     return name;
 }
 
-/* Areas for what of a mapping has none. TRUE: there was such a part. */
-static gboolean cover(FerryProcessLog *log, const FerryMapping *m)
+/* Whether an address of a mapping is in no area. */
+static gboolean is_new(const FerryProcessLog *log, const FerryMapping *m)
 {
-    gboolean added = FALSE;
+    uint64_t at = m->start;
 
+    for (unsigned i = area_behind(log, at); at < m->end; i++) {
+        if (i == log->sorted->len || area_at(log, i)->address > at) {
+            return TRUE;
+        }
+        at = area_end(area_at(log, i));
+    }
+    return FALSE;
+}
+
+/* Areas for what of a mapping has none. */
+static void cover(FerryProcessLog *log, const FerryMapping *m)
+{
     for (uint64_t at = m->start; at < m->end;) {
         unsigned i = area_behind(log, at);
         FerryProcessArea *next = i < log->sorted->len ? area_at(log, i) : NULL;
@@ -195,14 +207,12 @@ static gboolean cover(FerryProcessLog *log, const FerryMapping *m)
             *log->n_pages += area->pages;
             g_ptr_array_add(log->areas, area);
             g_ptr_array_insert(log->sorted, (int)i, area);
-            added = TRUE;
             at = until;
         } else {
             next->shared = m->shared; /* what is mapped there may have changed */
             at = area_end(next);
         }
     }
-    return added;
 }
 
 /* @from: the first untracked range that may lie in @m or behind it. */
@@ -252,15 +262,19 @@ static gboolean protect_shared(FerryProcessLog *log, const FerryMapping *m, GErr
            scan_present(log, (Range){m->start, m->end}, present_found, log, error);
 }
 
-static gboolean track(FerryProcessLog *log, const FerryMapping *m, GError **error)
+/* *@out_tracked FALSE: the kernel would not, or the mapping has changed since, and the next look
+ * finds it. */
+static gboolean track(FerryProcessLog *log, const FerryMapping *m, gboolean *out_tracked,
+                      GError **error)
 {
     struct uffdio_register reg = {
         .range = {.start = m->start, .len = m->end - m->start},
           .mode = UFFDIO_REGISTER_MODE_WP
     };
 
-    if (ioctl(log->uffd, UFFDIO_REGISTER, &reg) == 0) {
-        return !m->shared || protect_shared(log, m, error);
+    *out_tracked = ioctl(log->uffd, UFFDIO_REGISTER, &reg) == 0;
+    if (*out_tracked) {
+        return TRUE;
     }
     switch (errno) {
     case ESRCH:
@@ -269,10 +283,10 @@ static gboolean track(FerryProcessLog *log, const FerryMapping *m, GError **erro
     case EINVAL:
     case EPERM:
     case EBUSY:
-        log->refused++; /* or it has changed since; then the next look finds it */
+        log->refused++;
         return TRUE;
     case ENOMEM:
-        return TRUE; /* as above */
+        return TRUE;
     default:
         return ferry_pagemap_fail(error, FERRY_DIRTY_LOG_ERROR_IOCTL, "UFFDIO_REGISTER");
     }
@@ -281,6 +295,7 @@ static gboolean track(FerryProcessLog *log, const FerryMapping *m, GError **erro
 gboolean ferry_process_log_find(FerryProcessLog *log, GError **error)
 {
     FerryMapping m;
+    gboolean tracked;
     unsigned from = 0;
 
     if (!read_maps(log, error) || log->gone || (log->started && !find_untracked(log, error))) {
@@ -291,7 +306,16 @@ gboolean ferry_process_log_find(FerryProcessLog *log, GError **error)
         if (!ferry_maps_is_memory(&m) || (log->wants && !log->wants(log->data, &m))) {
             continue;
         }
-        if ((cover(log, &m) || is_untracked(log, &m, &from)) && !track(log, &m, error)) {
+        if (!is_new(log, &m) && !is_untracked(log, &m, &from)) {
+            continue;
+        }
+        if (!track(log, &m, &tracked, error)) {
+            return FALSE;
+        }
+        if (tracked) {
+            cover(log, &m);
+        }
+        if (tracked && m.shared && !protect_shared(log, &m, error)) {
             return FALSE;
         }
     }

@@ -135,7 +135,11 @@ gboolean ferry_record_memories_add(FerryRecordMemories *m, pid_t pid, int uffd, 
     memory->log = log;
     memory->label = g_strdup(label);
     g_ptr_array_add(m->memories, memory);
-    return ferry_process_log_find(log, error);
+    if (!ferry_process_log_find(log, error)) {
+        return FALSE;
+    }
+    m->refused = MAX(m->refused, ferry_process_log_refused(log));
+    return TRUE;
 }
 
 static char *block_name(const FerryRecordMemories *m, const Memory *memory,

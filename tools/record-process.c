@@ -11,8 +11,6 @@
 #include "tools/record-memory.h"
 #include "tools/record-qemu.h"
 
-#define BASELINE_MS 1000
-
 /* What the process used so far. */
 typedef struct {
     uint64_t wall_ns, user_ns, system_ns, faults;
@@ -93,7 +91,7 @@ static gboolean watch_before(Process *p, GError **error)
     if (p->process < 0 || !read_usage(pid, &p->before)) {
         return fail(error, "there is no process %d", pid);
     }
-    if (poll(&stop, 1, BASELINE_MS) != 0) {
+    if (poll(&stop, 1, (int)(p->options->baseline_ns / 1000000)) != 0) {
         return fail(error, "stopped before it began");
     }
     return read_usage(pid, &p->baseline) || fail(error, "process %d has ended", pid);
@@ -129,7 +127,10 @@ static gboolean process_begin(void *self, FerryTraceHeader *header, GError **err
         return FALSE;
     }
     if (header->blocks->len == 0) {
-        return fail(error, "process %d has no mapping that could be recorded", pid);
+        return fail(error, "process %d has no mapping that could be recorded%s", pid,
+                    ferry_record_memories_refused(p->memories)
+                        ? ": another userfaultfd is on it (is it being recorded already?)"
+                        : "");
     }
     header->method = g_strdup("pagemap-scan");
     header->guest = ferry_record_program(pid);

@@ -8,10 +8,11 @@
 #include "tools/verb.h"
 
 #define INTERVAL_MIN_NS (G_GUINT64_CONSTANT(1000000))
+#define BASELINE_MAX_NS (G_GUINT64_CONSTANT(600000000000))
 #define INTERVAL_MAX_NS (G_GUINT64_CONSTANT(3600000000000))
 
 typedef struct {
-    char *qmp, *workload, *file, *interval, *duration, *ram, *filter, *min_mapping;
+    char *qmp, *workload, *file, *interval, *duration, *baseline, *ram, *filter, *min_mapping;
     char *licence, *provenance;
     gint pid;
     gint64 seed;
@@ -20,8 +21,8 @@ typedef struct {
 
 static void texts_clear(Texts *t)
 {
-    char *texts[] = {t->qmp, t->workload, t->file,        t->interval, t->duration,
-                     t->ram, t->filter,   t->min_mapping, t->licence,  t->provenance};
+    char *texts[] = {t->baseline, t->qmp,    t->workload,    t->file,    t->interval,  t->duration,
+                     t->ram,      t->filter, t->min_mapping, t->licence, t->provenance};
 
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_free(texts[i]);
@@ -88,6 +89,10 @@ static gboolean parse_texts(const Texts *t, FerryRecordOptions *o, GError **erro
         g_prefix_error(error, "--duration ");
         return FALSE;
     }
+    if (!ferry_parse_ns(t->baseline ? t->baseline : "1s", &o->baseline_ns, error)) {
+        g_prefix_error(error, "--baseline ");
+        return FALSE;
+    }
     if (t->ram && !ferry_parse_size(t->ram, &o->ram_bytes, error)) {
         g_prefix_error(error, "--ram ");
         return FALSE;
@@ -109,6 +114,9 @@ static gboolean check(const Texts *t, const FerryRecordOptions *o, GError **erro
     }
     if (t->duration && o->duration_ns < o->interval_ns) {
         return usage(error, "--duration is shorter than a frame");
+    }
+    if (o->baseline_ns > BASELINE_MAX_NS || (t->baseline && !o->pid)) {
+        return usage(error, "--baseline goes with --pid and is at most 10 minutes");
     }
     if (o->pid < 0) {
         return usage(error, "--pid %d is no process", o->pid);
@@ -163,6 +171,8 @@ FerryExit ferry_verb_record(int argc, char **argv)
          "TIME"                                                                                                                       },
         {"duration",     0,   0, G_OPTION_ARG_STRING,   &t.duration,     "until it ends or Ctrl-C unless given",
          "TIME"                                                                                                                       },
+        {"baseline",     0,   0, G_OPTION_ARG_STRING,   &t.baseline,
+         "with --pid: how long it is watched before, 1s unless given",                                                      "TIME"    },
         {"content",      0,   0, G_OPTION_ARG_NONE,     &t.content,      "also how far each written page packs",
          NULL                                                                                                                         },
         {"name-filter",  0,   0, G_OPTION_ARG_STRING,   &t.filter,

@@ -15,6 +15,7 @@ typedef struct {
     const char *file;
     uint64_t interval_ns;
     uint64_t duration_ns; /* 0: until it ends, or a signal comes */
+    uint64_t baseline_ns; /* how long a process is watched before */
     uint64_t ram_bytes;   /* 0: not given */
     gint64 seed;
     gboolean content, all_mappings, json;
