@@ -141,7 +141,8 @@ static void add_group(FerryFigureTask *task, const Group *group, guint index)
                  "least, in whatever order pages are sent; it is a bracket because the "
                  "trace does not say when within a frame a page was written. R_k is what "
                  "stays under any order that does not know the future. The distance of a "
-                 "point to them is what a better policy could win.");
+                 "point to them is what a better policy could win; a guest that was "
+                 "slowed writes less than the trace, so its points may lie below.");
     figure->runs = g_ptr_array_ref(group->runs);
     if (group->bound && *group->bound->command) {
         g_ptr_array_add(figure->commands, g_strdup(group->bound->command));

@@ -166,6 +166,20 @@ void ferry_figure_scale(FerryFigure *figure, const char *axis, double least, dou
     }
 }
 
+void ferry_figure_first_of_two(FerryFigure *figure, unsigned series)
+{
+    unsigned rows = (series + 3) / 4;
+
+    figure->height += 20 * (rows - 1);
+    g_string_append_printf(
+        figure->plot,
+        "set multiplot layout 1,2\nset tmargin %.1f\nset key at screen 0.05, screen "
+        "0.99 left top horizontal reverse Left width 2 maxcols 4 noenhanced\n",
+        1.5 + 1.4 * rows);
+}
+
+void ferry_figure_second(FerryFigure *figure) { g_string_append(figure->plot, "unset key\n"); }
+
 static void append_comment(GString *script, const char *text)
 {
     g_autofree char *clean = ferry_figure_clean(text, 0);
@@ -206,7 +220,7 @@ char *ferry_figure_script(const FerryFigure *figure, unsigned formats)
         g_string_append(script, "\nreset\n"
                                 "set encoding utf8\n"
                                 "set datafile separator comma\n"
-                                "set key tmargin left horizontal reverse Left noenhanced\n"
+                                "set key tmargin left horizontal reverse Left width 2 noenhanced\n"
                                 "set border 3 linewidth 1 linecolor rgb '#444444'\n"
                                 "set grid linewidth 0.5 linecolor rgb '#cccccc' dashtype 1\n"
                                 "set tics nomirror out\n"

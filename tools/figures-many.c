@@ -248,14 +248,17 @@ static void add_dirty_rate(FerryFigureTask *task)
     }
     double per = ferry_figure_byte_unit(most, &bytes);
     g_string_append(figure->setup, "in(series, value) = column(1) == series ? value : NaN\n");
-    g_string_append_printf(figure->plot,
-                           "set multiplot layout 1,2\nset xlabel 'dirty rate [%s/s]'\n", bytes);
+    ferry_figure_first_of_two(figure, ferry_figure_series(results));
+    g_string_append_printf(figure->plot, "set xlabel 'dirty rate [%s/s]'\n", bytes);
     ferry_figure_scale(figure, "x", least, most);
     for (unsigned k = 0; k < 2; k++) {
         double per_ms = ferry_figure_time_unit(longest[k], &time[k]);
         g_string_append_printf(figure->plot, "set ylabel '%s [%s]'\nunset logscale y\n",
                                k ? "downtime" : "total migration time", time[k]);
         ferry_figure_scale(figure, "y", shortest[k], longest[k]);
+        if (k == 1) {
+            ferry_figure_second(figure);
+        }
         dirty_rate_plot(figure, results, per, per_ms, 4 + k);
     }
     g_string_append(figure->plot, "unset multiplot\n");

@@ -19,6 +19,7 @@ static const char head[] =
     "a { color: #0a5c8f; }\n"
     "figure { margin: 0 0 2.5rem; break-inside: avoid; }\n"
     "figure svg, figure img { width: 100%; height: auto; display: block; }\n"
+    "figure image { image-rendering: pixelated; }\n"
     "figcaption { font-size: 0.9rem; color: #333; }\n"
     "figcaption p { margin: 0.4rem 0; }\n"
     "pre { font: 0.75rem/1.45 'DejaVu Sans Mono', monospace; background: #f4f4f4; padding: 0.5rem"

@@ -10,8 +10,9 @@
 
 /* Members of a run that say which one it is, or are shown as words: no parameters. */
 static const char *const not_parameters[] = {
-    "type",    "id",       "kind",          "command", "seed",      "policy", "trace", "workload",
-    "outcome", "downtime", "first_verdict", "bounds",  "length_ms", "error",  "bench",
+    "type",      "id",       "kind",    "command",       "seed",          "policy",
+    "trace",     "workload", "outcome", "downtime",      "first_verdict", "bounds",
+    "length_ms", "error",    "bench",   "trace_repeats",
 };
 
 static gboolean is_parameter(const char *name)

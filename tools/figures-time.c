@@ -93,29 +93,71 @@ static gboolean choose(FerryFigureTask *task, GPtrArray *chosen, GError **error)
     return TRUE;
 }
 
-static char *panel_title(const FerryResultRun *run)
+static gboolean is_in_all(GPtrArray *runs, const char *word)
 {
-    g_autofree char *title = *run->policy && !strstr(run->id, run->policy)
-                                 ? g_strdup_printf("%s: %s", run->policy, run->id)
-                                 : g_strdup(run->id);
-    return ferry_figure_quote(title, 90);
+    for (guint i = 0; i < runs->len; i++) {
+        g_auto(GStrv) words = g_strsplit(((const FerryResultRun *)runs->pdata[i])->id, " ", 64);
+        if (!g_strv_contains((const char *const *)words, word)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
 }
 
-static FerryFigure *panels_new(const char *name, const char *title, GPtrArray *runs)
+/* What tells a run from the others that are shown. */
+static char *panel_title(GPtrArray *runs, guint panel)
 {
-    FerryFigure *figure = ferry_figure_new(name, title, 60 + 190 * runs->len);
+    const FerryResultRun *run = runs->pdata[panel];
+    g_auto(GStrv) words = g_strsplit(run->id, " ", 64);
+    g_autoptr(GString) title = g_string_new(NULL);
 
+    if (*run->policy && !strstr(run->id, run->policy)) {
+        g_string_append_printf(title, "%s: ", run->policy);
+    }
+    for (char **word = words; *word; word++) {
+        if (runs->len == 1 || !is_in_all(runs, *word)) {
+            g_string_append_printf(title, "%s%s", title->len > 0 ? " " : "", *word);
+        }
+    }
+    return ferry_figure_quote(title->len > 0 ? title->str : run->id, 100);
+}
+
+static char *in_common(GPtrArray *runs)
+{
+    g_auto(GStrv) words = g_strsplit(((const FerryResultRun *)runs->pdata[0])->id, " ", 64);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (char **word = words; runs->len > 1 && *word; word++) {
+        if (is_in_all(runs, *word)) {
+            g_string_append_printf(text, " %s", *word);
+        }
+    }
+    return text->len > 0 ? g_strdup_printf(" All runs shown:%s.", text->str) : g_strdup("");
+}
+
+static FerryFigure *panels_new(const char *name, const char *title, GPtrArray *runs,
+                               const char *caption)
+{
+    FerryFigure *figure = ferry_figure_new(name, title, 110 + 180 * runs->len);
+    g_autofree char *common = in_common(runs);
+    double height = figure->height;
+
+    figure->caption = g_strconcat(caption, common, NULL);
     figure->runs = g_ptr_array_ref(runs);
     g_string_append(figure->setup, "in(panel, value) = column(1) == panel ? value : NaN\n");
-    g_string_append_printf(figure->plot, "set multiplot layout %u,1\n", runs->len);
+    g_string_append_printf(figure->plot,
+                           "set multiplot layout %u,1 margins 0.09,0.98,%.4f,%.4f spacing 0,%.4f\n"
+                           "set key at screen 0.05, screen %.4f left top horizontal reverse Left "
+                           "width 2 noenhanced\n",
+                           runs->len, 60 / height, 1 - 58 / height, 65 / height, 1 - 5 / height);
     return figure;
 }
 
-/* The words below are under the last panel only: the axis is the same for all. */
+/* The words below are under the last panel only. */
 static void panel_begin(FerryFigure *figure, unsigned panel, const char *x_label,
                         const char *y_label)
 {
-    g_autofree char *title = panel_title(figure->runs->pdata[panel]);
+    g_autofree char *title = panel_title(figure->runs, panel);
 
     g_string_append_printf(figure->plot, "set title %s noenhanced\nset ylabel '%s'\n%s", title,
                            y_label, panel > 0 ? "unset key\n" : "");
@@ -128,6 +170,14 @@ static void panels_end(FerryFigure *figure, GPtrArray *figures)
 {
     g_string_append(figure->plot, "unset multiplot\n");
     g_ptr_array_add(figures, figure);
+}
+
+/* Of marks: many of them hide what they mark. */
+static double mark_size(const FerryFigure *figure, guint panel)
+{
+    const FerryResultRun *run = figure->runs->pdata[panel];
+
+    return run->rounds->len > 150 ? 0.2 : run->rounds->len > 40 ? 0.4 : 0.8;
 }
 
 /* The widest value that a round of any of @runs has. */
@@ -206,7 +256,12 @@ static void mark_pause(FerryFigure *figure, const FerryResultRun *run, double pe
 
 static void add_remaining(FerryFigureTask *task, GPtrArray *runs)
 {
-    FerryFigure *figure = panels_new("remaining", "Remaining bytes and threshold over time", runs);
+    FerryFigure *figure =
+        panels_new("remaining", "Remaining bytes and threshold over time", runs,
+                   "Guest memory that is yet to be sent. Each mark is a dirty sync: what "
+                   "it found comes on top; between syncs the line is straight because "
+                   "nothing is known there. Dashed: the threshold, what would fit the "
+                   "downtime limit at the rate believed then. Grey: the blackout.");
     const char *bytes, *time;
     double per_byte, per_ms = ferry_figure_time_unit(latest(runs), &time);
     double most = most_of(runs, FERRY_ROUND_REMAINING_BYTES);
@@ -215,11 +270,6 @@ static void add_remaining(FerryFigureTask *task, GPtrArray *runs)
         most = fmax(most, ((FerryResultRun *)runs->pdata[i])->values[FERRY_RUN_RAM_BYTES]);
     }
     per_byte = ferry_figure_byte_unit(most, &bytes);
-    figure->caption =
-        g_strdup("Guest memory that is yet to be sent. Each mark is a dirty sync: what "
-                 "it found comes on top; between syncs the line is straight because "
-                 "nothing is known there. Dashed: the threshold, what would fit the "
-                 "downtime limit at the rate believed then. Grey: the blackout.");
     g_string_append(figure->csv, "panel,t_ms,remaining_bytes,threshold_bytes,sync\n");
     g_string_append_printf(figure->setup, "set xrange [0:%.10g]\nset yrange [0:*]\n",
                            latest(runs) / per_ms);
@@ -236,25 +286,25 @@ static void add_remaining(FerryFigureTask *task, GPtrArray *runs)
             "  '' using (column(5) >= 0 ? in(%u, column(2) / %.10g) : NaN):(column(3) / %.10g) "
             "with "
             "points "
-            "pointtype 7 linecolor rgb '#0072B2' title 'dirty sync', \\\n"
+            "pointtype 7 pointsize %.1f linecolor rgb '#0072B2' title 'dirty sync', \\\n"
             "  '' using (in(%u, column(2) / %.10g)):(column(4) / %.10g) with steps linewidth 2 "
             "dashtype (8,5) linecolor rgb '#D55E00' title 'threshold'\n",
-            i, per_ms, per_byte, i, per_ms, per_byte, i, per_ms, per_byte);
+            i, per_ms, per_byte, i, per_ms, per_byte, mark_size(figure, i), i, per_ms, per_byte);
     }
     panels_end(figure, task->figures);
 }
 
 static void add_rates(FerryFigureTask *task, GPtrArray *runs)
 {
-    FerryFigure *figure = panels_new("rates", "Dirty rate against transfer rate, by round", runs);
+    FerryFigure *figure =
+        panels_new("rates", "Dirty rate against transfer rate, by round", runs,
+                   "How fast the guest dirtied memory (distinct pages that a sync found, "
+                   "times the page size) and how fast the link took bytes, each over "
+                   "the round that ended at the mark. Where the first is above the second "
+                   "another round of the same length does not help.");
     const char *bytes, *time;
     double per_ms = ferry_figure_time_unit(latest(runs), &time), most = 0;
 
-    figure->caption =
-        g_strdup("How fast the guest dirtied memory (distinct pages that a sync found, "
-                 "times the page size) and how fast the link took bytes, each over "
-                 "the round that ended at the mark. Where the first is above the second "
-                 "another round of the same length does not help.");
     g_string_append(figure->csv, "panel,t_ms,round,dirty_bytes_per_second,bytes_per_second\n");
     for (guint i = 0; i < runs->len; i++) {
         const FerryResultRun *run = runs->pdata[i];
@@ -280,43 +330,70 @@ static void add_rates(FerryFigureTask *task, GPtrArray *runs)
         g_string_append_printf(
             figure->plot,
             "plot data using (in(%u, column(2) / %.10g)):(column(4) / %.10g) with linespoints %s "
-            "title 'dirty rate', \\\n"
+            "pointsize %.1f title 'dirty rate', \\\n"
             "  '' using (in(%u, column(2) / %.10g)):(column(5) / %.10g) with linespoints %s "
-            "title 'transfer rate'\n",
-            i, per_ms, per_byte, ferry_figure_line(1), i, per_ms, per_byte, ferry_figure_line(0));
+            "pointsize %.1f title 'transfer rate'\n",
+            i, per_ms, per_byte, ferry_figure_line(1), mark_size(figure, i), i, per_ms, per_byte,
+            ferry_figure_line(0), mark_size(figure, i));
     }
     panels_end(figure, task->figures);
 }
 
-/* What a round sent, by kind: pages as they are, of these sent for nothing, packed, zero. */
+/* What a round sent, by kind: pages as they are, pages sent for nothing, packed, zero. */
 static void kinds(const FerryResultRun *run, const FerryResultRound *round, double out[4])
 {
     double page = ferry_result_page_bytes(run) + PAGE_HEAD_BYTES;
-    double sent = at(round, FERRY_ROUND_SENT_BYTES);
-    double zero = fmin(sent, fmax(0, at(round, FERRY_ROUND_ZERO_PAGES)) * ZERO_PAGE_BYTES);
-    gboolean is_packed = at(round, FERRY_ROUND_PACKED_PAGES) > 0;
-    double plain = is_packed ? fmin(sent - zero, fmax(0, at(round, FERRY_ROUND_SENT_PAGES)) * page)
-                             : sent - zero;
-    double again = fmin(plain, fmax(0, at(round, FERRY_ROUND_FALSE_DIRTY_PAGES)) * page);
+    double bytes = at(round, FERRY_ROUND_SENT_BYTES), sent = at(round, FERRY_ROUND_SENT_PAGES);
+    double zero = fmin(bytes, fmax(0, at(round, FERRY_ROUND_ZERO_PAGES)) * ZERO_PAGE_BYTES);
+    double packed = fmax(0, at(round, FERRY_ROUND_PACKED_PAGES)); /* of those sent */
+    double plain = packed > 0 ? fmin(bytes - zero, fmax(0, sent - packed) * page) : bytes - zero;
+    double again = sent > 0 ? fmin(1, fmax(0, at(round, FERRY_ROUND_FALSE_DIRTY_PAGES)) / sent) : 0;
 
-    out[0] = plain - again;
-    out[1] = again;
-    out[2] = sent - zero - plain;
+    out[0] = plain * (1 - again);
+    out[1] = (bytes - zero) * again;
+    out[2] = (bytes - zero - plain) * (1 - again);
     out[3] = zero;
+}
+
+/* Drawn as sums, the longest first: what stands on top of a pile is drawn below it. */
+static void plot_rounds(FerryFigure *figure, guint panel, double per)
+{
+    static const char *const titles[] = {"zero pages", "packed pages", "sent for nothing",
+                                         "pages as they are"};
+    static const char *const fills[] = {"#000000", "#F0E442", "#E69F00", "#0072B2"};
+    static const char *const sums[] = {"column(3) + column(4) + column(5) + column(6)",
+                                       "column(3) + column(4) + column(5)", "column(3) + column(4)",
+                                       "column(3)"};
+    const FerryResultRun *run = figure->runs->pdata[panel];
+    double last = run->rounds->len == 0
+                      ? 1
+                      : fmax(1, at(round_at(run, run->rounds->len - 1), FERRY_ROUND_NUMBER));
+
+    g_string_append_printf(figure->plot, "set xrange [0.4:%.10g]\nset xtics %.0f\nplot ",
+                           last + 0.6, ceil(last / 20));
+    for (unsigned j = 0; j < 4; j++) {
+        g_string_append_printf(figure->plot,
+                               "%s using (in(%u, column(2))):((%s) / %.10g) with boxes fillstyle "
+                               "solid %s linecolor rgb '%s' title '%s'%s",
+                               j ? "  ''" : "data", panel, sums[j], per,
+                               last > 60 ? "noborder" : "border rgb '#444444'", fills[j], titles[j],
+                               j < 3 ? ", \\\n" : "\n");
+    }
 }
 
 static void add_rounds(FerryFigureTask *task, GPtrArray *runs)
 {
-    FerryFigure *figure = panels_new("rounds", "Bytes of each round, by kind", runs);
+    FerryFigure *figure =
+        panels_new("rounds", "Bytes of each round, by kind", runs,
+                   "What each round put on the wire: pages as they are; pages that were sent again "
+                   "with nothing new in them; packed ones (deltas or compressed); zero pages.");
     const char *bytes;
     double per = ferry_figure_byte_unit(most_of(runs, FERRY_ROUND_SENT_BYTES), &bytes);
+    g_autofree char *label = g_strdup_printf("sent [%s]", bytes);
 
-    figure->caption =
-        g_strdup("What each round put on the wire: pages as they are; pages that were "
-                 "sent again with nothing new in them; packed ones (deltas or "
-                 "compressed); zero pages.");
     g_string_append(figure->csv,
                     "panel,round,plain_bytes,false_dirty_bytes,packed_bytes,zero_bytes\n");
+    g_string_append(figure->setup, "set yrange [0:*]\nset boxwidth 0.7\n");
     for (guint i = 0; i < runs->len; i++) {
         const FerryResultRun *run = runs->pdata[i];
         for (guint k = first_round(run); k < run->rounds->len; k++) {
@@ -328,29 +405,8 @@ static void add_rounds(FerryFigureTask *task, GPtrArray *runs)
                 ferry_csv_number(figure->csv, parts[j], j < 3 ? ',' : '\n');
             }
         }
-    }
-    g_string_append_printf(figure->setup,
-                           "set yrange [0:*]\nset boxwidth 0.7\nset xtics %.0f\n"
-                           "set xrange [0.4:%.10g]\n",
-                           ceil(most_of(runs, FERRY_ROUND_NUMBER) / 20),
-                           most_of(runs, FERRY_ROUND_NUMBER) + 0.6);
-    for (guint i = 0; i < runs->len; i++) {
-        static const char *const titles[] = {"zero pages", "packed pages", "sent for nothing",
-                                             "pages as they are"};
-        static const char *const fills[] = {"#000000", "#F0E442", "#E69F00", "#0072B2"};
-        static const char *const sums[] = {"column(3) + column(4) + column(5) + column(6)",
-                                           "column(3) + column(4) + column(5)",
-                                           "column(3) + column(4)", "column(3)"};
-        g_autofree char *label = g_strdup_printf("sent [%s]", bytes);
         panel_begin(figure, i, "round", label);
-        g_string_append(figure->plot, "plot ");
-        for (unsigned j = 0; j < 4; j++) {
-            g_string_append_printf(
-                figure->plot,
-                "%s using (in(%u, column(2))):((%s) / %.10g) with boxes fillstyle "
-                "solid border rgb '#444444' linecolor rgb '%s' title '%s'%s",
-                j ? "  ''" : "data", i, sums[j], per, fills[j], titles[j], j < 3 ? ", \\\n" : "\n");
-        }
+        plot_rounds(figure, i, per);
     }
     panels_end(figure, task->figures);
 }
@@ -372,7 +428,7 @@ static void add_throttle(FerryFigureTask *task, GPtrArray *runs)
                            latest(runs) / per_ms, time);
     for (guint i = 0; i < runs->len; i++) {
         const FerryResultRun *run = runs->pdata[i];
-        g_autofree char *title = panel_title(run);
+        g_autofree char *title = panel_title(runs, i);
         for (guint k = 0; k < run->rounds->len; k++) {
             ferry_csv_number(figure->csv, i, ',');
             ferry_csv_number(figure->csv, at(round_at(run, k), FERRY_ROUND_T_MS), ',');

@@ -239,7 +239,7 @@ static gboolean add_axis(FerryFigureTask *task, const Axis *axis)
     if (most[0] <= 0 && most[1] <= 0) {
         return FALSE;
     }
-    g_string_append(figure->plot, "set multiplot layout 1,2\n");
+    ferry_figure_first_of_two(figure, ferry_figure_series(task->results));
     x_axis(figure, axis, &per_x);
     for (unsigned p = 0; p < 2; p++) {
         const char *time;
@@ -248,6 +248,9 @@ static gboolean add_axis(FerryFigureTask *task, const Axis *axis)
                                "set ylabel '%s [%s]'\nunset logscale y\nset yrange [%s:*]\n",
                                panels[p].label, time, most[p] / least[p] >= 30 ? "*" : "0");
         ferry_figure_scale(figure, "y", least[p], most[p]);
+        if (p == 1) {
+            ferry_figure_second(figure);
+        }
         plot_panel(figure, task->results, axis, p, per_x, per_ms);
     }
     g_string_append(figure->plot, "unset multiplot\n");

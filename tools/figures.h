@@ -160,6 +160,9 @@ const char *ferry_figure_point(unsigned i);
 double ferry_figure_byte_unit(double most, const char **out_unit);
 /* The same for milliseconds: ms or s. */
 double ferry_figure_time_unit(double most, const char **out_unit);
+/* Two plots side by side under one key; the second begins behind ferry_figure_second. */
+void ferry_figure_first_of_two(FerryFigure *figure, unsigned series);
+void ferry_figure_second(FerryFigure *figure);
 /* "set logscale AXIS" when [least, most] spans more than it is pleasant without. */
 void ferry_figure_scale(FerryFigure *figure, const char *axis, double least, double most);
 
