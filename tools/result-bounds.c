@@ -103,6 +103,7 @@ static FerryBracket clairvoyant(const Reckoner *r, double target_ns)
         uint64_t sent = (uint64_t)((target_ns - r->before_ns) / 1e9 * (double)r->rate);
         left.low = r->before.low - MIN(sent, r->before.low);
         left.high += (uint64_t)(after_ns / 1e9 * (double)r->rate);
+        left.low = MIN(left.low, left.high); /* rounding */
     }
     return left;
 }

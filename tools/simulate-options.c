@@ -171,13 +171,11 @@ static gboolean add_value(FerrySimulatePlan *plan, FerrySimulateWhich which, con
     if (!parse_value(which, text, &value.number, error)) {
         return FALSE;
     }
-    for (guint i = 0; i < plan->values[which]->len; i++) {
-        if (strcmp(g_array_index(plan->values[which], FerrySimulateValue, i).text, text) == 0) {
-            return refuse(&ferry_simulate_parameters[which], text, "it is given twice", error);
-        }
+    char *known = g_strdup_printf("%u %s", which, text);
+    value.text = strchr(known, ' ') + 1;
+    if (!g_hash_table_add(plan->texts, known)) { /* nobody borrows from this plan any more */
+        return refuse(&ferry_simulate_parameters[which], text, "it is given twice", error);
     }
-    value.text = g_strdup(text);
-    g_ptr_array_add(plan->texts, (char *)value.text);
     g_array_append_val(plan->values[which], value);
     return TRUE;
 }
@@ -210,6 +208,11 @@ static gboolean multiply_seeds(FerrySimulatePlan *plan, unsigned runs, GError **
     GArray *first = plan->values[FERRY_SIMULATE_SEED];
 
     plan->values[FERRY_SIMULATE_SEED] = g_array_new(FALSE, FALSE, sizeof(FerrySimulateValue));
+    for (guint i = 0; i < first->len; i++) {
+        g_autofree char *known = g_strdup_printf("%u %s", FERRY_SIMULATE_SEED,
+                                                 g_array_index(first, FerrySimulateValue, i).text);
+        g_hash_table_remove(plan->texts, known);
+    }
     for (guint i = 0; i < first->len; i++) {
         uint64_t seed = g_array_index(first, FerrySimulateValue, i).number;
         for (unsigned n = 0; n < runs; n++) {
@@ -252,7 +255,7 @@ static gboolean check_source(const FerrySimulatePlan *plan, GError **error)
 gboolean ferry_simulate_plan_init(FerrySimulatePlan *plan, char ***words, unsigned runs,
                                   GError **error)
 {
-    plan->texts = g_ptr_array_new_with_free_func(g_free);
+    plan->texts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     plan->n_runs = 1;
     for (unsigned i = 0; i < FERRY_SIMULATE_N; i++) {
         const char *otherwise = ferry_simulate_parameters[i].otherwise;
@@ -274,7 +277,7 @@ void ferry_simulate_plan_clear(FerrySimulatePlan *plan)
     for (unsigned i = 0; i < FERRY_SIMULATE_N; i++) {
         g_clear_pointer(&plan->values[i], g_array_unref);
     }
-    g_clear_pointer(&plan->texts, g_ptr_array_unref);
+    g_clear_pointer(&plan->texts, g_hash_table_unref);
 }
 
 void ferry_simulate_plan_case(const FerrySimulatePlan *plan, uint64_t number,

@@ -241,7 +241,7 @@ static gboolean open_trace(FerrySimulateRun *runs, unsigned n, FerryTraceFile **
     }
     for (unsigned i = 0; i < n; i++) {
         if (!*out_reader) {
-            runs[i].error = g_strdup_printf("%s: %s", path, error->message);
+            runs[i].error = g_strdup(error->message); /* each run's id has the path */
         } else if (ferry_trace_reader_totals(*out_reader, &totals)) {
             runs[i].trace_length_ns = totals.length_ns;
         }

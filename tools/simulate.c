@@ -102,7 +102,7 @@ static gboolean check_traces(const FerrySimulatePlan *plan, GError **error)
             reader = ferry_trace_reader_new(&input, error);
         }
         if (!reader) {
-            g_prefix_error(error, "--trace '%s': ", path);
+            g_prefix_error(error, "--trace: %s%s", file ? path : "", file ? ": " : "");
             return FALSE;
         }
     }

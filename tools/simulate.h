@@ -70,7 +70,7 @@ typedef struct {
 typedef struct {
     GArray *values[FERRY_SIMULATE_N]; /* FerrySimulateValue, at least one each */
     gboolean given[FERRY_SIMULATE_N];
-    GPtrArray *texts; /* that they borrow */
+    GHashTable *texts; /* that they borrow, each once */
     FerryCosts costs;
     const char *costs_path; /* borrowed; NULL: none given */
     gboolean rounds, no_bounds, reproducible;
