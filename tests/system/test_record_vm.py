@@ -114,8 +114,9 @@ def test_contents_are_told(vm, kvm):
     trace = read(path, "done")
     assert trace.header["licence"] == "CC0-1.0"
     assert {trace.classes[p] for p in range(FIRST, FIRST + SIZE // PAGE)} == {0}  # nothing was written yet
-    for frame in trace.list:  # a counter and zeros, which pack well
-        assert {c for p, c in zip(frame["set"], frame.get("classes", [])) if p >= FIRST} <= {2}
+    for frame in trace.list:  # a counter and zeros, which pack well; one may be about to be written
+        classes = [c for p, c in zip(frame["set"], frame.get("classes", [])) if p >= FIRST]
+        assert set(classes) <= {0, 2} and classes.count(0) <= 1
 
 
 def test_a_guest_that_is_recorded_can_be_moved(vm, kvm):
