@@ -10,6 +10,7 @@
 #include "protocol/ram.h"
 #include "protocol/wire.h"
 #include "tools/format.h"
+#include "tools/inspect-trace.h"
 #include "tools/verb.h"
 
 #define PAGE_BITS_MIN 10
@@ -287,8 +288,9 @@ static gboolean parse(int *argc, char ***argv, Words *w)
 
     return ferry_verb_parse(argc, argv, entries, "FILE [CHANNEL...]",
                             "Says what is in a migration stream, in the multifd channels that "
-                            "belong to it, or in a mapped-ram snapshot. Files are told by their "
-                            "content and may be compressed with zstd; - is standard input.",
+                            "belong to it, in a mapped-ram snapshot, or in a page dirty trace. "
+                            "Files are told by their content and may be compressed with zstd, "
+                            "traces not; - is standard input.",
                             1, 1 + FERRY_MULTIFD_CHANNELS_MAX);
 }
 
@@ -304,6 +306,11 @@ static FerryExit show(FerryInspect *in)
         fprintf(stderr, "ferry inspect: %s\n", in->error->message);
     }
     return in->error ? FERRY_EXIT_FAILED : FERRY_EXIT_DONE;
+}
+
+static gboolean for_streams(const FerryInspectOptions *o)
+{
+    return o->hash || o->pages || o->no_description || o->page_bits || o->max_ram || o->offset;
 }
 
 FerryExit ferry_verb_inspect(int argc, char **argv)
@@ -324,6 +331,14 @@ FerryExit ferry_verb_inspect(int argc, char **argv)
     g_free(words.offset);
     if (!good) {
         return FERRY_EXIT_USAGE;
+    }
+    if (argc == 2 && ferry_inspect_is_trace(argv[1])) {
+        if (for_streams(&words.options)) {
+            fprintf(stderr, "ferry inspect: %s is a page dirty trace: --json alone is for those\n",
+                    argv[1]);
+            return FERRY_EXIT_USAGE;
+        }
+        return ferry_inspect_trace(argv[1], words.options.json);
     }
     in.options = words.options;
     in.page_bits = words.options.page_bits ? words.options.page_bits : FERRY_PAGE_BITS;

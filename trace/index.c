@@ -17,10 +17,15 @@ void ferry_trace_prefix_encode(uint8_t to[static FERRY_TRACE_PREFIX_BYTES], cons
     ferry_trace_put_le32(to + 16, ferry_trace_crc(0, header, n));
 }
 
+gboolean ferry_trace_is_trace(const void *begin, size_t n)
+{
+    return n >= sizeof magic && memcmp(begin, magic, sizeof magic) == 0;
+}
+
 const char *ferry_trace_prefix_decode(const uint8_t from[static FERRY_TRACE_PREFIX_BYTES],
                                       uint32_t *out_n, uint32_t *out_crc)
 {
-    if (memcmp(from, magic, sizeof magic) != 0) {
+    if (!ferry_trace_is_trace(from, FERRY_TRACE_PREFIX_BYTES)) {
         return "not a page dirty trace";
     }
     if (ferry_trace_get_le32(from + 8) != VERSION) {

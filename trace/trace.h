@@ -114,6 +114,9 @@ typedef struct {
     uint64_t size; /* of the file */
 } FerryTraceInput;
 
+/* Whether a file that begins with these bytes is one of ours; 8 are enough. */
+gboolean ferry_trace_is_trace(const void *begin, size_t n);
+
 typedef struct FerryTraceReader FerryTraceReader;
 /* Reads the header, and blocks, totals and index if the file has its end. Memory is bounded by the
  * chunks' sizes, whatever the file says. */
