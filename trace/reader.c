@@ -98,7 +98,7 @@ static const char *take_classes(const FerryTraceReader *r, const FerryTraceChunk
 
 static const char *take_frames(FerryTraceReader *r, const FerryTraceChunk *chunk)
 {
-    if (chunk->count == 0) {
+    if (chunk->count == 0 || r->payload.bytes->len == 0) {
         return "a chunk of no frames";
     }
     if (chunk->where != r->frames) {

@@ -158,6 +158,7 @@ Test(format, chunks_that_are_wrong)
         char payload[60];
     } rows[] = {
         {"no frames",                           "FRMS", 0,   0,  0, ""                                  },
+        {"no frames",                           "FRMS", 1,   0,  0, ""                                  },
         {"do not follow",                       "FRMS", 1,   1,  0, "\1\0\0"                            },
         {"begin at another time",               "FRMS", 1,   0,  1, "\1\0"                              },
         {"bytes behind the chunk's last frame", "FRMS", 1,   0,  0, "\1\4\1\2\3\143\1\1\1"              },
