@@ -10,15 +10,24 @@
 #define FEW 300       /* writes are no surprise */
 #define FRESH_MIN_NS UINT64_C(10000000)
 #define FRESH_MAX_NS UINT64_C(250000000)
+#define FRESH_LATE_NS UINT64_C(1000000000) /* after minutes */
 
 typedef struct {
     double pages, waiting, seconds;
 } Cell;
 
-/* Per second, until the next census. */
-static double first_writes(double rate)
+/* How old a count may be: it must cost little of the time, and early on things change fast. */
+static uint64_t fresh_ns(const FerryHeat *h, uint64_t counted_ns)
 {
-    double x = rate * (double)FRESH_MAX_NS * 1e-9;
+    uint64_t watched = counted_ns - MIN(h->watched_ns, counted_ns);
+
+    return CLAMP(watched / 4, FRESH_MIN_NS, CLAMP(watched / 256, FRESH_MAX_NS, FRESH_LATE_NS));
+}
+
+/* Per second, within the time until the next census. */
+static double first_writes(double rate, double seconds)
+{
+    double x = rate * seconds;
 
     return rate / (1 + x / 2 + x * x / 12); /* nearly (1 - e^-x) / x */
 }
@@ -41,7 +50,7 @@ static void count_stripe(FerryHeat *h, Page *pages, uint64_t n, uint64_t now_ns,
             c->waiting += pages[i].since == WAITING;
             if (pages[i].since != WAITING && h->likely[e.hits][code] > 0) {
                 double rate = h->rate[e.hits][code] / h->likely[e.hits][code];
-                h->foretold.expected[pages[i].heat] += first_writes(rate);
+                h->foretold.expected[pages[i].heat] += first_writes(rate, h->foretold.seconds);
             }
         } else if (pages[i].since == WAITING) {
             cells[0][0].pages++;
@@ -67,6 +76,9 @@ static double count(FerryHeat *h, uint64_t now_ns, Cell cells[HITS_MAX + 1][CODE
             if (!h->touched[b][i / CHUNK_PAGES]) {
                 i += (CHUNK_PAGES - i % CHUNK_PAGES + step - 1) / step * step;
                 continue;
+            }
+            for (unsigned line = 0; line < 4; line++) { /* of the next one */
+                __builtin_prefetch(&h->pages[b][MIN(i + step, h->block_pages[b] - 1)] + 16 * line);
             }
             count_stripe(h, &h->pages[b][i], MIN(STRIPE, h->block_pages[b] - i), now_ns, cells);
             i += step;
@@ -141,7 +153,8 @@ static void fill_census(FerryHeat *h, const FerryMixture *m, const FerryMixtureC
             groups[k].waiting += waiting[i] * share[k];
             if (i == 0) {
                 groups[k].unwritten = cells[i].pages * share[k];
-                h->foretold.expected[UNSEEN] += groups[k].unwritten * first_writes(m->rate[k]);
+                h->foretold.expected[UNSEEN] +=
+                    groups[k].unwritten * first_writes(m->rate[k], h->foretold.seconds);
             }
         }
     }
@@ -180,14 +193,6 @@ static gboolean guest_has_changed(FerryHeat *h, uint64_t now_ns)
     h->foretold.wrong = wrong ? h->foretold.wrong + 1 : 0;
     h->foretold.right_ns = h->foretold.wrong == 1 ? h->counted_ns : h->foretold.right_ns;
     return h->foretold.wrong >= 2 && now_ns - h->watched_ns >= 4 * FRESH_MAX_NS;
-}
-
-/* How old a count may be: it must cost little of the time, and early on things change fast. */
-static uint64_t fresh_ns(const FerryHeat *h)
-{
-    uint64_t watched = h->counted_ns - MIN(h->watched_ns, h->counted_ns);
-
-    return CLAMP(watched / 4, FRESH_MIN_NS, FRESH_MAX_NS);
 }
 
 static FerryMixture fit_firsts(const FerryHeat *h, uint64_t now_ns)
@@ -256,6 +261,8 @@ typedef struct {
 static void take_census(FerryHeat *h, uint64_t now_ns)
 {
     g_autofree Scratch *s = g_new0(Scratch, 1);
+
+    h->foretold.seconds = (double)MAX(fresh_ns(h, now_ns), FRESH_MAX_NS) * 1e-9;
     double scale = count(h, now_ns, s->cells);
     unsigned n = gather(h, s->cells, scale, now_ns, s->seen, s->waiting);
     FerryMixture mixture = fit(h, s->seen, n, now_ns);
@@ -269,7 +276,7 @@ static void take_census(FerryHeat *h, uint64_t now_ns)
 void ferry_heat_census(FerryHeat *h, uint64_t now_ns, FerryCensus *out_census)
 {
     ferry_heat_advance(h, now_ns);
-    if (h->censuses == 0 || now_ns - h->counted_ns >= fresh_ns(h)) {
+    if (h->censuses == 0 || now_ns - h->counted_ns >= fresh_ns(h, h->counted_ns)) {
         if (guest_has_changed(h, now_ns)) {
             ferry_heat_forget(h, h->foretold.right_ns);
             h->foretold.wrong = 0;

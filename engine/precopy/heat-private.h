@@ -42,6 +42,7 @@ typedef struct {
 typedef struct {
     double expected[FERRY_HEAT_CLASSES + 1];
     uint64_t came[FERRY_HEAT_CLASSES + 1];
+    double seconds;    /* until the next census, about */
     unsigned wrong;    /* censuses in a row that were */
     uint64_t right_ns; /* the one before those */
 } FerryForetold;
@@ -58,7 +59,7 @@ struct FerryHeat {
     uint64_t censuses;
     FerryCensus census;
     FerryForetold foretold;
-    double seconds[CODES];
+    double seconds[CODES], per_width[CODES]; /* the latter: 1 / (the next one - this) */
     /* What the last census says of a page with so many hits in so much time: how likely one is, and
      * that times its expected rate, and times the octaves of the rate above the coldest. */
     double likely[HITS_MAX + 1][CODES], rate[HITS_MAX + 1][CODES], octaves[HITS_MAX + 1][CODES];

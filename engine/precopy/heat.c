@@ -6,7 +6,7 @@
  * before they come round again all exposures are added up and begin anew. */
 #define TICK_SHIFT 21
 #define TICKS 8190u
-#define FOLD_NS UINT64_C(6000000000)
+#define FOLD_NS UINT64_C(10000000000)
 /* Seconds of exposure are kept in tenths of octaves from 2^-10 s on, up to 12 hours. */
 #define CODES_PER_OCTAVE 10
 #define LEAST_OCTAVE (-10)
@@ -30,12 +30,12 @@ unsigned ferry_heat_encode(const FerryHeat *h, double seconds, uint64_t dither)
     int octave = (int)(bits >> 52) - 1023;
     double m = 1 + (double)(bits << 12 >> 12) / (double)(UINT64_C(1) << 52);
     /* log2 of 1..2 to within a hundredth: right, or one off */
-    double guess = CODES_PER_OCTAVE * (octave - LEAST_OCTAVE + (2 - m / 3) * m - 5.0 / 3);
+    double guess = CODES_PER_OCTAVE * (octave - LEAST_OCTAVE + (2 - m * (1.0 / 3)) * m - 5.0 / 3);
     unsigned code = (unsigned)CLAMP(guess, 0, CODES - 2);
 
     code -= code > 0 && h->seconds[code] > seconds;
     code += code < CODES - 2 && h->seconds[code + 1] <= seconds;
-    double part = (seconds - h->seconds[code]) / (h->seconds[code + 1] - h->seconds[code]);
+    double part = (seconds - h->seconds[code]) * h->per_width[code];
     dither *= UINT64_C(0x9e3779b97f4a7c15);
     dither = (dither ^ (dither >> 32)) * UINT64_C(0xd6e8feb86659fd93);
     return code + (part > (double)(dither >> 40) / (double)(1u << 24));
@@ -118,6 +118,9 @@ FerryHeat *ferry_heat_new(const uint64_t *block_pages, unsigned n_blocks)
     for (unsigned code = 0; code < CODES; code++) {
         double octaves = LEAST_OCTAVE + (double)code / CODES_PER_OCTAVE;
         h->seconds[code] = ferry_exp(octaves * 0.69314718055994531);
+    }
+    for (unsigned code = 0; code + 1 < CODES; code++) {
+        h->per_width[code] = 1 / (h->seconds[code + 1] - h->seconds[code]);
     }
     ferry_heat_learn_groups(h, &prior);
     return h;
@@ -204,7 +207,9 @@ static void fold_next(FerryHeat *h, uint64_t now_ns,
 
     if (h->touched[f->block][f->chunk]) {
         for (uint64_t i = first; i < MIN(first + CHUNK_PAGES, h->block_pages[f->block]); i++) {
-            change(h, &h->pages[f->block][i], i ^ now_ns, now_ns);
+            if (h->pages[f->block][i].since != UNTOUCHED) {
+                change(h, &h->pages[f->block][i], i ^ now_ns, now_ns);
+            }
         }
     }
     if (++f->chunk == n_chunks(h, f->block)) {
@@ -353,6 +358,16 @@ static void judge_learnt(FerryHeat *h, unsigned block, uint64_t first, uint64_t 
             same->heat = ferry_heat_judge(h, *page, rate) & 63;
         }
         page->heat = same->heat;
+    }
+}
+
+void ferry_heat_prefetch(const FerryHeat *h, unsigned block, uint64_t first, uint64_t mask)
+{
+    /* Four cache lines, of which isolated pages need one. */
+    for (unsigned line = 0; line < 4; line++) {
+        if (mask >> (16 * line) & 0xffff) {
+            __builtin_prefetch(&h->pages[block][first + 16 * line], 1);
+        }
     }
 }
 

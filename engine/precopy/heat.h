@@ -28,6 +28,8 @@ void ferry_heat_sent(FerryHeat *heat, unsigned block, uint64_t first, uint64_t n
  * first a multiple of 64) written that were clean since they were last sent, or watched. */
 void ferry_heat_written(FerryHeat *heat, unsigned block, uint64_t first, uint64_t mask,
                         uint64_t before_ns, uint64_t now_ns);
+/* What is known of the 64 pages from @first on will be wanted soon. */
+void ferry_heat_prefetch(const FerryHeat *heat, unsigned block, uint64_t first, uint64_t mask);
 /* 0, the coldest, to FERRY_HEAT_CLASSES - 1; pages never found written are in class 0. Between two
  * syncs no page gets warmer, those that wait to be sent included; a census may find some colder. */
 unsigned ferry_heat_class(const FerryHeat *heat, unsigned block, uint64_t page);

@@ -60,18 +60,45 @@ static uint64_t ranks_of(const FerryHeat *heat, unsigned block, uint64_t first, 
     return ranks;
 }
 
+/* The words that come next are fetched while others are worked on: of isolated pages most of the
+ * time goes into waiting for memory. */
+#define AHEAD 12
+typedef struct {
+    uint64_t at;
+    unsigned waiting;
+} Ahead;
+
+static void look_ahead(Ahead *a, const FerryBitmap *found, const FerryHeat *heat, unsigned block)
+{
+    uint64_t n = ferry_bitmap_n_words(found);
+
+    for (; a->waiting < AHEAD && a->at < n; a->at++) {
+        uint64_t mask = found->words[a->at];
+        if (mask != 0) {
+            ferry_heat_prefetch(heat, block, a->at * 64, mask);
+            a->waiting++;
+        }
+    }
+    a->waiting--; /* the one whose turn it is */
+}
+
 uint64_t ferry_pending_merge(FerryPending *p, unsigned block, FerryBitmap *found, FerryHeat *heat,
                              uint64_t before_ns, uint64_t now_ns)
 {
     uint64_t *pages = p->pages[block].words, *known = p->found[block].words;
-    uint64_t fresh_pages = 0;
+    uint64_t fresh_pages = 0, n = ferry_bitmap_n_words(found);
+    Ahead ahead = {0};
 
     p->is_chosen = FALSE;
-    for (uint64_t i = 0; i < ferry_bitmap_n_words(found); i++) {
-        uint64_t mask = found->words[i], fresh = mask & ~pages[i], news = mask & ~known[i];
-        uint64_t ranks = fresh ? COLDEST_ONLY : 0;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t mask = found->words[i];
         if (mask == 0) {
             continue;
+        }
+        uint64_t fresh = mask & ~pages[i], news = mask & ~known[i];
+        uint64_t ranks = fresh ? COLDEST_ONLY : 0;
+        if (heat) {
+            look_ahead(&ahead, found, heat, block);
         }
         if (heat && news) {
             ferry_heat_written(heat, block, i * 64, news, before_ns, now_ns);
