@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "engine/precopy/estimate.h"
+#include "simulator/models.h"
 #include "simulator/simulate.h"
 
 #define MIB (1u << 20)
@@ -19,7 +20,7 @@ static const GOptionEntry entries[] = {
     {"policy",        'p', 0, G_OPTION_ARG_STRING_ARRAY, &policies,
      "qemu, ferry, ...; the first is the base",                                                       "NAME"    },
     {"load",          'l', 0, G_OPTION_ARG_STRING_ARRAY, &loads,
-     "u=RATIO, hot-cold, or as ferry-vm's -workload",                                                 "LOAD"    },
+     "u=RATIO, hot-cold, a model, or a file: a trace",                                                "LOAD"    },
     {"link",          'b', 0, G_OPTION_ARG_STRING_ARRAY, &links,         "32, 64, 128",               "MiB/s"   },
     {"limit",         'd', 0, G_OPTION_ARG_STRING_ARRAY, &limits,        "100, 300",                  "MS"      },
     {"ram",           0,   0, G_OPTION_ARG_STRING,       &ram_text,      "256",                       "MiB"     },
@@ -51,7 +52,7 @@ typedef struct {
 
 /* "u=1.5" is uniform over 64 MiB; "hot-cold" has a hot set of half the budget, written without
  * pause, and the rest of 64 MiB at u = 0.8: both in relation to link and limit. */
-static gboolean workload_of(const Case *c, uint64_t ram, FerryWorkload *out, const char **out_why)
+static gboolean workload_of(const Case *c, uint64_t ram, FerryWorkload *out, GError **error)
 {
     double link_pages = c->link_mib * MIB / PAGE;
     g_autofree char *text = NULL;
@@ -64,7 +65,7 @@ static gboolean workload_of(const Case *c, uint64_t ram, FerryWorkload *out, con
         text = g_strdup_printf("hot-cold,size=64M,hot=%" G_GUINT64_FORMAT ",share=80,rate=%.0f",
                                MIN(hot, 48u * MIB), 4 * link_pages);
     }
-    return ferry_workload_parse(text ? text : c->load, ram, out, out_why);
+    return ferry_model_parse(text ? text : c->load, ram, out, error);
 }
 
 static void print_round(void *self, const FerrySimRound *r)
@@ -87,33 +88,20 @@ static void print_round(void *self, const FerrySimRound *r)
            r->forecast.downtime_ns == UINT64_MAX ? -1.0 : (double)r->forecast.downtime_ns / 1e6);
 }
 
-static gboolean run(const Case *c, FerrySimResult *out)
+static FerrySimulation simulation_of(const Case *c)
 {
     FerrySimCosts costs = FERRY_SIM_COSTS_DEFAULT;
-    uint64_t ram = (ram_text ? g_ascii_strtoull(ram_text, NULL, 10) : 256) * MIB;
-    FerryOnStall on_stall = FERRY_ON_STALL_WAIT;
-    FerryWorkload workload;
-    FerryPolicy policy;
-    const char *why = "there is no such --on-stall";
 
-    if (!ferry_policy_parse(c->policy, &policy, &why) || !workload_of(c, ram, &workload, &why) ||
-        (stall_text && !ferry_on_stall_parse(stall_text, &on_stall))) {
-        fprintf(stderr, "simulate: %s, %s: %s\n", c->policy, c->load, why);
-        return FALSE;
-    }
     costs.chunk_bytes = (uint64_t)chunk_kib * 1024;
     costs.gather_pages = gather >= 0 ? (uint64_t)gather : costs.gather_pages;
-    FerrySimulation simulation = {
-        .workload = &workload,
+    return (FerrySimulation){
         .link = {.bytes_per_second = (uint64_t)(c->link_mib * MIB),
                  .queue_bytes = (uint64_t)queue_bytes,
                  .jitter_permille = (unsigned)jitter,
                  .round_trip_ns = 200000},
         .costs = costs,
-        .policy = policy,
         .max_bandwidth = (uint64_t)max_bandwidth * MIB,
         .downtime_limit_ns = c->limit_ms * 1000000,
-        .on_stall = on_stall,
         .throttle_initial = auto_converge ? 20 : 0,
         .throttle_increment = auto_converge ? 10 : 0,
         .throttle_max = auto_converge ? 99 : 0,
@@ -122,9 +110,41 @@ static gboolean run(const Case *c, FerrySimResult *out)
         .seed = (uint64_t)c->seed,
         .round = show_rounds ? print_round : NULL,
     };
+}
+
+static gboolean simulate_trace(FerrySimulation *s, const char *path, FerrySimResult *out,
+                               GError **error)
+{
+    g_autoptr(FerryTraceFile) file = ferry_trace_file_open(path, error);
+    FerryTraceInput input = {0};
+
+    if (!file) {
+        return FALSE;
+    }
+    input = ferry_trace_file_input(file);
+    g_autoptr(FerryTraceReader) reader = ferry_trace_reader_new(&input, error);
+    s->trace = reader;
+    return reader && ferry_simulate(s, out, error);
+}
+
+static gboolean run(const Case *c, FerrySimResult *out)
+{
+    uint64_t ram = (ram_text ? g_ascii_strtoull(ram_text, NULL, 10) : 256) * MIB;
+    FerrySimulation s = simulation_of(c);
     g_autoptr(GError) error = NULL;
-    if (!ferry_simulate(&simulation, out, &error)) {
-        fprintf(stderr, "simulate: %s\n", error->message);
+    FerryWorkload workload;
+    const char *why = "there is no such --on-stall";
+    gboolean is_file = strchr(c->load, '/') || g_str_has_suffix(c->load, ".pdt");
+
+    if (!ferry_policy_parse(c->policy, &s.policy, &why) ||
+        (stall_text && !ferry_on_stall_parse(stall_text, &s.on_stall))) {
+        fprintf(stderr, "simulate: %s: %s\n", c->policy, why);
+        return FALSE;
+    }
+    s.workload = is_file ? NULL : &workload;
+    if (is_file ? !simulate_trace(&s, c->load, out, &error)
+                : !workload_of(c, ram, &workload, &error) || !ferry_simulate(&s, out, &error)) {
+        fprintf(stderr, "simulate: %s: %s\n", c->load, error->message);
         return FALSE;
     }
     return TRUE;
