@@ -23,7 +23,7 @@ static const Verb verbs[] = {
     {"send",       "send a snapshot to a destination",                               ferry_verb_send    },
     {"inspect",    "say what is in a stream or a snapshot",                          ferry_verb_inspect },
     {"record",     "capture a dirty trace",                                          ferry_verb_record  },
-    {"replay",     "run a trace in real time",                                       NULL               },
+    {"replay",     "migrate memory that a trace writes, in real time",               ferry_verb_replay  },
     {"simulate",   "migrate traces and models in virtual time",                      ferry_verb_simulate},
     {"report",     "plot what was measured",                                         ferry_verb_report  },
     {"bound",      "what no order of sending can beat on a trace",                  ferry_verb_bound   },

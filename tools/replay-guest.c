@@ -181,12 +181,7 @@ static void write_page(FerryReplayGuest *g, const FerryReplayWrite *w)
     const FerryReplayPlace *p = &g->places[i];
     uint64_t page = w->page - g->first[i];
     g_assert(page < p->n_pages);
-    uint8_t *class_ = &g->options.classes[w->page];
-
-    if (w->class_ != FERRY_TRACE_CLASS_UNKNOWN) {
-        *class_ = w->class_;
-    }
-    ferry_replay_write(g->options.content, p->host + page * FERRY_REPLAY_PAGE, *class_,
+    ferry_replay_write(g->options.content, p->host + page * FERRY_REPLAY_PAGE, w->class_,
                        g->options.seed ^ (g->frame.begin_ns << 20) ^ w->page);
     if (g->options.marks) {
         ferry_mark_dirty(g->options.marks, p->block, page, 1);
@@ -254,7 +249,7 @@ static void fill(FerryReplayGuest *g)
     for (unsigned i = 0; i < o->n_places && o->content != FERRY_REPLAY_KEEP; i++) {
         for (uint64_t p = 0; p < g->places[i].n_pages; p++) {
             uint64_t page = g->first[i] + p;
-            if (o->classes[page] != FERRY_TRACE_CLASS_ZERO) { /* as it is already */
+            if (o->content != FERRY_REPLAY_TRACE || o->classes[page] != FERRY_TRACE_CLASS_ZERO) {
                 ferry_replay_write(o->content, g->places[i].host + p * FERRY_REPLAY_PAGE,
                                    o->classes[page], ~(o->seed ^ page));
             }

@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
     const FerryReplayPlace *places; /* copied */
     unsigned n_places;
-    uint8_t *classes; /* of each page as it is at first; borrowed, and kept up to date */
+    const uint8_t *classes; /* of each page at first; borrowed until the guest is made */
     FerryReplayContent content;
     uint64_t seed, start_ns; /* of the guest's time at first */
     double speed;
