@@ -1,9 +1,7 @@
 /* Figures of what happens during a migration: one panel for each chosen run. */
 #include <string.h>
-#include "engine/ferry.h"
 #include "tools/figures.h"
 
-#define PANELS_MAX 6u
 #define ZERO_PAGE_BYTES 9 /* a record's head and the byte that says zero */
 #define PAGE_HEAD_BYTES 8
 
@@ -21,76 +19,6 @@ static const FerryResultRound *round_at(const FerryResultRun *run, guint i)
 static guint first_round(const FerryResultRun *run)
 {
     return run->rounds->len > 0 && at(round_at(run, 0), FERRY_ROUND_NUMBER) < 1;
-}
-
-static int by_total(gconstpointer a, gconstpointer b)
-{
-    const FerryResultRun *x = *(FerryResultRun *const *)a, *y = *(FerryResultRun *const *)b;
-    double d = x->values[FERRY_RUN_TOTAL_MS] - y->values[FERRY_RUN_TOTAL_MS];
-
-    return d < 0 ? -1 : d > 0;
-}
-
-/* The run with the median total time; of runs that know theirs. */
-static FerryResultRun *median_run(const FerryResults *results, unsigned policy)
-{
-    g_autoptr(GPtrArray) runs = g_ptr_array_new();
-
-    for (guint i = 0; i < results->runs->len; i++) {
-        FerryResultRun *run = results->runs->pdata[i];
-        if (run->policy_index == policy && run->rounds->len > 0 &&
-            !isnan(run->values[FERRY_RUN_TOTAL_MS])) {
-            g_ptr_array_add(runs, run);
-        }
-    }
-    g_ptr_array_sort(runs, by_total); /* a merge sort: equal ones stay in order */
-    return runs->len > 0 ? runs->pdata[(runs->len - 1) / 2] : NULL;
-}
-
-static gboolean choose_named(FerryFigureTask *task, GPtrArray *chosen, GError **error)
-{
-    for (char **id = task->chosen; *id; id++) {
-        guint before = chosen->len;
-        for (guint i = 0; i < task->results->runs->len; i++) {
-            FerryResultRun *run = task->results->runs->pdata[i];
-            if (strcmp(run->id, *id) == 0) {
-                g_ptr_array_add(chosen, run);
-            }
-        }
-        if (chosen->len == before) {
-            g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED,
-                        "--run %s: there is no such run", *id);
-            return FALSE;
-        }
-    }
-    return TRUE;
-}
-
-static gboolean choose(FerryFigureTask *task, GPtrArray *chosen, GError **error)
-{
-    const FerryResults *results = task->results;
-    guint with_rounds = 0;
-
-    if (task->chosen) {
-        return choose_named(task, chosen, error);
-    }
-    for (guint i = 0; i < results->runs->len; i++) {
-        const FerryResultRun *run = results->runs->pdata[i];
-        with_rounds += run->rounds->len > 0;
-    }
-    for (guint i = 0; with_rounds <= 4 && i < results->runs->len; i++) {
-        FerryResultRun *run = results->runs->pdata[i];
-        if (run->rounds->len > 0) {
-            g_ptr_array_add(chosen, run);
-        }
-    }
-    for (guint i = 0; with_rounds > 4 && i < ferry_figure_series(results); i++) {
-        FerryResultRun *run = median_run(results, i);
-        if (run) {
-            g_ptr_array_add(chosen, run);
-        }
-    }
-    return TRUE;
 }
 
 static gboolean is_in_all(GPtrArray *runs, const char *word)
@@ -138,7 +66,7 @@ static char *in_common(GPtrArray *runs)
 static FerryFigure *panels_new(const char *name, const char *title, GPtrArray *runs,
                                const char *caption)
 {
-    FerryFigure *figure = ferry_figure_new(name, title, 110 + 180 * runs->len);
+    FerryFigure *figure = ferry_figure_new(name, title, 130 + 185 * runs->len);
     g_autofree char *common = in_common(runs);
     double height = figure->height;
 
@@ -149,7 +77,7 @@ static FerryFigure *panels_new(const char *name, const char *title, GPtrArray *r
                            "set multiplot layout %u,1 margins 0.09,0.98,%.4f,%.4f spacing 0,%.4f\n"
                            "set key at screen 0.05, screen %.4f left top horizontal reverse Left "
                            "width 2 noenhanced\n",
-                           runs->len, 60 / height, 1 - 58 / height, 65 / height, 1 - 5 / height);
+                           runs->len, 66 / height, 1 - 74 / height, 72 / height, 1 - 5 / height);
     return figure;
 }
 
@@ -159,7 +87,8 @@ static void panel_begin(FerryFigure *figure, unsigned panel, const char *x_label
 {
     g_autofree char *title = panel_title(figure->runs, panel);
 
-    g_string_append_printf(figure->plot, "set title %s noenhanced\nset ylabel '%s'\n%s", title,
+    g_string_append_printf(figure->plot,
+                           "set title %s noenhanced offset 0,-0.6\nset ylabel '%s'\n%s", title,
                            y_label, panel > 0 ? "unset key\n" : "");
     if (panel + 1 == figure->runs->len) {
         g_string_append_printf(figure->plot, "set xlabel '%s'\n", x_label);
@@ -418,8 +347,9 @@ static void add_throttle(FerryFigureTask *task, GPtrArray *runs)
     double per_ms = ferry_figure_time_unit(latest(runs), &time);
 
     figure->runs = g_ptr_array_ref(runs);
-    figure->caption = g_strdup("How far the guest was slowed, in percent. The area below is the "
-                               "throttle integral.");
+    figure->caption =
+        g_strdup("How far the guest was slowed, in percent, in the run of each policy that was "
+                 "slowed most. The area below is the throttle integral.");
     g_string_append(figure->csv, "panel,t_ms,throttle_percent\n");
     g_string_append(figure->setup, "in(panel, value) = column(1) == panel ? value : NaN\n");
     g_string_append_printf(figure->plot,
@@ -447,16 +377,16 @@ gboolean ferry_figures_over_time(FerryFigureTask *task, GError **error)
 {
     g_autoptr(GPtrArray) runs = g_ptr_array_new();
 
-    if (!choose(task, runs, error)) {
+    if (!ferry_figures_choose(task, runs, error)) {
         return FALSE;
     }
-    if (runs->len > PANELS_MAX) {
+    if (runs->len > FERRY_FIGURE_PANELS_MAX) {
         g_ptr_array_add(
             task->notes,
             g_strdup_printf("Of %u runs the first %u are shown over time; --run chooses "
                             "others.",
-                            runs->len, PANELS_MAX));
-        g_ptr_array_set_size(runs, PANELS_MAX);
+                            runs->len, FERRY_FIGURE_PANELS_MAX));
+        g_ptr_array_set_size(runs, FERRY_FIGURE_PANELS_MAX);
     }
     if (most_of(runs, FERRY_ROUND_REMAINING_BYTES) > 0) {
         add_remaining(task, runs);
@@ -468,8 +398,9 @@ gboolean ferry_figures_over_time(FerryFigureTask *task, GError **error)
     if (most_of(runs, FERRY_ROUND_SENT_BYTES) > 0) {
         add_rounds(task, runs);
     }
-    if (most_of(runs, FERRY_ROUND_THROTTLE_PERCENT) > 0) {
-        add_throttle(task, runs);
+    g_autoptr(GPtrArray) slowed = ferry_figures_most_throttled(task, runs);
+    if (most_of(slowed, FERRY_ROUND_THROTTLE_PERCENT) > 0) {
+        add_throttle(task, slowed);
     }
     return TRUE;
 }

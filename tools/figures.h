@@ -191,6 +191,11 @@ typedef struct {
     GPtrArray *figures; /* FerryFigure */
     GPtrArray *notes;   /* char * */
 } FerryFigureTask;
+#define FERRY_FIGURE_PANELS_MAX 6u
+/* Those that were named; else all if they are few; else one of each policy, of the same case. */
+gboolean ferry_figures_choose(const FerryFigureTask *task, GPtrArray *chosen, GError **error);
+/* Of each policy the run that was slowed most, unless runs were named: then those. New. */
+GPtrArray *ferry_figures_most_throttled(const FerryFigureTask *task, GPtrArray *chosen);
 gboolean ferry_figures_over_time(FerryFigureTask *task, GError **error);
 void ferry_figures_of_downtime(FerryFigureTask *task);
 void ferry_figures_of_parameters(FerryFigureTask *task);
