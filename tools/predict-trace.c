@@ -1,134 +1,89 @@
-/* A trace of writes, as CSV: t_ms,block,first_page,n. The pages of a line were written between the
- * time before and its own. */
+/* A trace of writes as CSV: trace/import-csv.h. A page dirty trace is predict-pdt's. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include "tools/predict.h"
+#include "trace/import-csv.h"
 
-#define LINE_MAX_BYTES 1024
-#define PAGES_MAX (UINT64_C(1) << 28) /* of a block: 1 TiB */
-#define EVENTS_MAX 100000000u
-#define BLOCKS_MAX 1024u
+#define PAGES_MAX (UINT64_C(1) << 28) /* 1 TiB */
 #define STARTS 4u
 
+/* Pages [first, first + n), numbered through, were written by then. */
 typedef struct {
-    double seconds;
-    uint32_t block;
+    uint64_t ns;
     uint32_t first, n;
 } Event;
 
 typedef struct {
     const char *path;
-    uint64_t line;
-    GHashTable *names; /* name -> index + 1 */
-    GArray *events;    /* Event */
-    GArray *pages;     /* uint64_t, by block: how many there are at least */
+    uint64_t pages;
+    uint32_t page_bytes;
+    GArray *events; /* Event, in order of time */
 } Trace;
 
-static void trace_clear(Trace *t)
-{
-    g_hash_table_unref(t->names);
-    g_array_unref(t->events);
-    g_array_unref(t->pages);
-}
+static void trace_clear(Trace *t) { g_array_unref(t->events); }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Trace, trace_clear)
 
 static gboolean bad(const Trace *t, GError **error, const char *why)
 {
-    g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED,
-                "%s, line %" G_GUINT64_FORMAT ": %s", t->path, t->line, why);
+    g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED, "%s: %s", t->path, why);
     return FALSE;
 }
 
-static gboolean parse_count(const char *text, uint64_t most, uint64_t *out)
+static gboolean read_file(void *self, void *data, size_t n, size_t *out_n, GError **error)
 {
-    char *end;
-
-    if (!g_ascii_isdigit(text[0])) {
+    *out_n = fread(data, 1, n, self);
+    if (*out_n == 0 && ferror(self)) {
+        g_set_error_literal(error, FERRY_TRACE_ERROR, FERRY_TRACE_ERROR_IO, g_strerror(errno));
         return FALSE;
     }
-    errno = 0;
-    *out = g_ascii_strtoull(text, &end, 10);
-    return errno == 0 && *end == '\0' && *out <= most;
-}
-
-static gboolean find_block(Trace *t, const char *name, uint32_t *out)
-{
-    gpointer index = g_hash_table_lookup(t->names, name);
-
-    if (!index) {
-        uint64_t none = 0;
-        if (t->pages->len >= BLOCKS_MAX) {
-            return FALSE;
-        }
-        g_array_append_val(t->pages, none);
-        index = GUINT_TO_POINTER(t->pages->len);
-        g_hash_table_insert(t->names, g_strdup(name), index);
-    }
-    *out = GPOINTER_TO_UINT(index) - 1;
     return TRUE;
 }
 
-static gboolean take_line(Trace *t, char *line, GError **error)
+static gboolean take_csv(Trace *t, const FerryCsv *csv, GError **error)
 {
-    g_auto(GStrv) words = g_strsplit(g_strstrip(line), ",", 6);
-    Event e;
-    uint64_t first, n;
-    char *end;
+    g_autofree uint64_t *bases = g_new0(uint64_t, csv->names->len + 1);
 
-    if (g_strv_length(words) != 4) {
-        return bad(t, error, "not t_ms,block,first_page,n");
+    for (guint i = 0; i < csv->names->len; i++) {
+        bases[i + 1] = bases[i] + g_array_index(csv->pages, uint64_t, i);
     }
-    double ms = g_ascii_strtod(words[0], &end);
-    if (end == words[0] || *end || !(ms >= 0 && ms <= 1e12)) {
-        return bad(t, error, "t_ms is no time");
+    t->pages = bases[csv->names->len];
+    t->page_bytes = csv->page_bytes;
+    if (t->pages > PAGES_MAX) {
+        return bad(t, error, "more than 1 TiB of memory");
     }
-    if (t->events->len > 0 &&
-        ms / 1000 < g_array_index(t->events, Event, t->events->len - 1).seconds) {
-        return bad(t, error, "the time went back");
+    for (guint i = 0; i < csv->events->len; i++) {
+        const FerryCsvEvent *from = &g_array_index(csv->events, FerryCsvEvent, i);
+        Event e = {from->ns, (uint32_t)(bases[from->block] + from->first), from->n};
+        g_array_append_val(t->events, e);
     }
-    if (words[1][0] == '\0' || strlen(words[1]) > 255) {
-        return bad(t, error, "block is no name of at most 255 bytes");
-    }
-    if (!parse_count(words[2], PAGES_MAX - 1, &first) || !parse_count(words[3], PAGES_MAX, &n) ||
-        n == 0 || first + n > PAGES_MAX) {
-        return bad(t, error, "first_page and n are no pages of a block of at most 1 TiB");
-    }
-    if (t->events->len >= EVENTS_MAX || !find_block(t, words[1], &e.block)) {
-        return bad(t, error, "more lines or blocks than are taken");
-    }
-    e = (Event){.seconds = ms / 1000, .block = e.block, .first = (uint32_t)first, .n = (uint32_t)n};
-    g_array_append_val(t->events, e);
-    uint64_t *pages = &g_array_index(t->pages, uint64_t, e.block);
-    *pages = MAX(*pages, first + n);
     return TRUE;
 }
 
-static gboolean read_lines(Trace *t, FILE *file, GError **error)
+static gboolean read_csv(Trace *t, GError **error)
 {
-    char line[LINE_MAX_BYTES];
+    FILE *file = fopen(t->path, "re");
+    FerryTraceText text = {read_file, file};
+    g_auto(FerryCsv) csv = {0};
+    gboolean ok;
 
-    while (fgets(line, sizeof line, file)) {
-        t->line++;
-        if (!strchr(line, '\n') && !feof(file)) {
-            return bad(t, error, "it is too long");
-        }
-        if (t->line == 1 && g_str_has_prefix(line, "t_ms,")) {
-            continue;
-        }
-        if (*g_strchug(line) != '\0' && line[0] != '#' && !take_line(t, line, error)) {
-            return FALSE;
-        }
+    if (!file) {
+        g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED, "%s: %s", t->path,
+                    g_strerror(errno));
+        return FALSE;
     }
-    if (ferror(file)) {
-        return bad(t, error, g_strerror(errno));
+    ok = ferry_csv_read(&text, &csv, error);
+    fclose(file);
+    if (!ok) {
+        g_prefix_error(error, "%s: ", t->path);
+        return FALSE;
     }
-    return TRUE;
+    return take_csv(t, &csv, error);
 }
 
 static double time_of(const Trace *t, guint i)
 {
-    return g_array_index(t->events, Event, i).seconds;
+    return (double)g_array_index(t->events, Event, i).ns / 1e9;
 }
 
 /* The least time between two moments: what the trace can tell apart. */
@@ -147,14 +102,12 @@ static double finest(const Trace *t)
 static void look(const Trace *t, double begin_s, double step_s, double most_s, FerryWriteCurve *c)
 {
     static const unsigned factors[] = {1, 2, 5};
-    g_autofree FerryBitmap *written = g_new0(FerryBitmap, t->pages->len);
+    FerryBitmap written;
     uint64_t pages = 0;
     double decade = 1;
     guint at = 0;
 
-    for (guint i = 0; i < t->pages->len; i++) {
-        ferry_bitmap_init(&written[i], g_array_index(t->pages, uint64_t, i));
-    }
+    ferry_bitmap_init(&written, t->pages);
     while (at < t->events->len && time_of(t, at) <= begin_s) {
         at++;
     }
@@ -166,15 +119,15 @@ static void look(const Trace *t, double begin_s, double step_s, double most_s, F
         }
         for (; at < t->events->len && time_of(t, at) <= begin_s + window_s * 1.0001; at++) {
             const Event *e = &g_array_index(t->events, Event, at);
-            pages += e->n - ferry_bitmap_count_range(&written[e->block], e->first, e->n);
-            ferry_bitmap_set(&written[e->block], e->first, e->n);
+            if (e->n > 0) {
+                pages += e->n - ferry_bitmap_count_range(&written, e->first, e->n);
+                ferry_bitmap_set(&written, e->first, e->n);
+            }
         }
         c->windows[c->n_windows].seconds = window_s;
         c->windows[c->n_windows++].pages = (double)pages;
     }
-    for (guint i = 0; i < t->pages->len; i++) {
-        ferry_bitmap_clear(&written[i]);
-    }
+    ferry_bitmap_clear(&written);
 }
 
 static gboolean observe(Trace *t, uint64_t ram_bytes, FerryObserved *out, GError **error)
@@ -182,15 +135,13 @@ static gboolean observe(Trace *t, uint64_t ram_bytes, FerryObserved *out, GError
     double step = finest(t), first = t->events->len ? time_of(t, 0) : 0;
     double length = t->events->len ? time_of(t, t->events->len - 1) - first : 0;
     double most = MAX(length / 2, step);
-    uint64_t pages = 0;
+    uint64_t pages = t->pages;
 
     if (step == 0) {
-        g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED,
-                    "%s: writes at two moments at least are needed", t->path);
-        return FALSE;
+        return bad(t, error, "writes at two moments at least are needed");
     }
-    for (guint i = 0; i < t->pages->len; i++) {
-        pages += g_array_index(t->pages, uint64_t, i);
+    if (t->page_bytes != FERRY_WORKLOAD_PAGE) {
+        return bad(t, error, "pages of other than 4096 bytes are not predicted");
     }
     if (ram_bytes && ram_bytes / FERRY_WORKLOAD_PAGE < pages) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
@@ -198,9 +149,7 @@ static gboolean observe(Trace *t, uint64_t ram_bytes, FerryObserved *out, GError
         return FALSE;
     }
     if (MAX(ram_bytes / FERRY_WORKLOAD_PAGE, pages) > PAGES_MAX) {
-        g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED,
-                    "%s: more than 1 TiB of memory", t->path);
-        return FALSE;
+        return bad(t, error, "more than 1 TiB of memory");
     }
     out->ram_pages = ram_bytes ? ram_bytes / FERRY_WORKLOAD_PAGE : pages;
     for (unsigned i = 0; i < STARTS; i++) {
@@ -214,26 +163,13 @@ static gboolean observe(Trace *t, uint64_t ram_bytes, FerryObserved *out, GError
 gboolean ferry_predict_read_trace(const char *path, uint64_t ram_bytes,
                                   FerryPredictGuest *out_guest, GError **error)
 {
-    g_auto(Trace) t = {.path = path,
-                       .names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
-                       .events = g_array_new(FALSE, FALSE, sizeof(Event)),
-                       .pages = g_array_new(FALSE, FALSE, sizeof(uint64_t))};
+    g_auto(Trace) t = {.path = path, .events = g_array_new(FALSE, FALSE, sizeof(Event))};
     FerryPredictGuest guest = {.program = "a trace"};
 
-    if (g_str_has_suffix(path, ".pdt")) {
-        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "%s: .pdt traces are not built yet: CSV is", path);
-        return FALSE;
+    if (ferry_predict_is_pdt(path)) {
+        return ferry_predict_read_pdt(path, ram_bytes, out_guest, error);
     }
-    FILE *file = fopen(path, "re");
-    if (!file) {
-        g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED, "%s: %s", path,
-                    g_strerror(errno));
-        return FALSE;
-    }
-    gboolean ok = read_lines(&t, file, error);
-    fclose(file);
-    if (ok && observe(&t, ram_bytes, &guest.observed, error)) {
+    if (read_csv(&t, error) && observe(&t, ram_bytes, &guest.observed, error)) {
         *out_guest = guest;
         return TRUE;
     }

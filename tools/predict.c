@@ -152,7 +152,7 @@ FerryExit ferry_verb_predict(int argc, char **argv)
         {"qmp",            0, 0, G_OPTION_ARG_STRING,   &o.qmp,
          "the guest's monitor: unix:PATH or tcp:HOST:PORT",                                                        "ADDRESS"},
         {"trace",          0, 0, G_OPTION_ARG_FILENAME, &o.trace,
-         "or a trace of its writes: CSV t_ms,block,first_page,n",                                                  "FILE"   },
+         "or a trace of its writes: .pdt, or CSV t_ms,block,first_page,n",                                                  "FILE"   },
         {"bandwidth",      0, 0, G_OPTION_ARG_STRING,   &o.bandwidth,
          "of the link; the monitor's max-bandwidth unless given",                                                  "RATE"   },
         {"max-bandwidth",  0, 0, G_OPTION_ARG_STRING,   &o.max_bandwidth,

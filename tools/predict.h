@@ -22,9 +22,15 @@ typedef struct {
  * link of @bytes_per_second, which may be 0 as well. */
 gboolean ferry_predict_ask(const char *address, double timeout_s, double measure_s,
                            uint64_t bytes_per_second, FerryPredictGuest *out_guest, GError **error);
-/* CSV: t_ms,block,first_page,n. @ram_bytes 0: as far as the trace writes. */
+/* CSV: t_ms,block,first_page,n; or a page dirty trace. @ram_bytes 0: as far as the trace writes, or
+ * as much as it is of. */
 gboolean ferry_predict_read_trace(const char *path, uint64_t ram_bytes,
                                   FerryPredictGuest *out_guest, GError **error);
+
+/* By its name or its first bytes. */
+gboolean ferry_predict_is_pdt(const char *path);
+gboolean ferry_predict_read_pdt(const char *path, uint64_t ram_bytes, FerryPredictGuest *out_guest,
+                                GError **error);
 
 typedef struct {
     FerryPolicy policy;

@@ -164,7 +164,6 @@ def test_what_a_monitor_may_answer_is_refused_with_its_reason(answers, words):
 @pytest.mark.parametrize("words, why", [
     ([], "one of --qmp and --trace"),
     (["--qmp", "unix:/x", "--trace", "y"], "one of --qmp and --trace"),
-    (["--trace", "x.pdt", "--bandwidth", "1M"], ".pdt traces are not built yet"),
     (["--qmp", "unix:/x", "--bandwidth", "fast"], "fast"),
     (["--qmp", "unix:/x", "--bandwidth", "0"], "1 KiB/s or more"),
     (["--qmp", "unix:/x", "--downtime-limit", "0"], "1 to 2000000"),
