@@ -34,7 +34,7 @@ MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEP
 PURE = re.compile(
     r"mem(cpy|move|set|cmp|chr|rchr)|str(len|cmp|ncmp|chr|rchr|nlen|cspn)|__(mem|str)\w+_chk"
     r"|__stack_chk_fail|__popcountdi2|__u?(div|mod)ti3|abort|_GLOBAL_OFFSET_TABLE_|__(asan|ubsan)_\w+"
-    r"|g_(malloc0?(_n)?|realloc(_n)?|try_malloc0?(_n)?|free(_sized)?|clear_pointer|memdup2?)"
+    r"|g_(malloc0?(_n)?|(try_)?realloc(_n)?|try_malloc0?(_n)?|free(_sized)?|clear_pointer|memdup2?)"
     r"|g_(strdup|strndup|strdup_v?printf|strlcpy|str_equal|strcmp0|str_has_prefix|utf8_validate\w*)"
     r"|g_(snprintf|ascii_\w+|string_\w+|quark_from_static_string|intern_static_string)"
     r"|g_(error_\w+|set_error(_literal)?|prefix_error|propagate_\w*error|clear_error)"
@@ -43,6 +43,8 @@ PURE = re.compile(
 )
 # Text of the stream's description is built and read with json-glib, in memory only.
 PURE_JSON = re.compile(PURE.pattern + r"|json_\w+|g_object_unref")
+# A trace's chunks are packed and checked, in memory as well.
+PURE_TRACE = re.compile(PURE_JSON.pattern + r"|ZSTD_\w+|crc32_z|g_utf8_\w+")
 
 
 def files(*suffixes):
@@ -75,7 +77,8 @@ def undefined(library):
     ("engine/precopy/libferry-precopy.a", PURE),
     ("simulator/libferry-simulator.a", PURE),
     ("trace/libferry-bounds.a", PURE),
-], ids=["protocol", "bitmap", "precopy", "simulator", "bounds"])
+    ("trace/libferry-trace.a", PURE_TRACE),
+], ids=["protocol", "bitmap", "precopy", "simulator", "bounds", "trace"])
 def test_pure_rooms_need_memory_and_strings_only(library, allowed):
     from_below = re.compile({"libferry-precopy.a": r"ferry_bitmap_\w+",
                              "libferry-simulator.a": r"ferry_(bitmap|precopy|scale|rate|trace)\w*",
