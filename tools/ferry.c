@@ -27,6 +27,7 @@ static const Verb verbs[] = {
     {"simulate",   "migrate traces and models in virtual time",                      ferry_verb_simulate},
     {"report",     "plot what was measured",                                         ferry_verb_report  },
     {"bound",      "what no order of sending can beat on a trace",                  ferry_verb_bound   },
+    {"convert",    "traces from and to other forms",                                 ferry_verb_convert },
     {"dirty-rate", "how fast a guest writes its memory",                             NULL               },
     {"predict",    "what a migration would take",                                    ferry_verb_predict },
     {"attach",     "migrate the guest of a running QEMU",                            NULL               },

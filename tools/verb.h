@@ -29,6 +29,7 @@ FerryExit ferry_verb_send(int argc, char **argv);
 FerryExit ferry_verb_inspect(int argc, char **argv);
 FerryExit ferry_verb_replay(int argc, char **argv);
 FerryExit ferry_verb_bound(int argc, char **argv);
+FerryExit ferry_verb_convert(int argc, char **argv);
 FerryExit ferry_verb_record(int argc, char **argv);
 FerryExit ferry_verb_simulate(int argc, char **argv);
 FerryExit ferry_verb_report(int argc, char **argv);

@@ -23,7 +23,7 @@ MAY_INCLUDE = {
 # What some tools see besides: those that take guests in, send them on, or look inside.
 KEPT = ["engine/capture.h", "engine/compress.h", "engine/gather.h", "protocol"]
 MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEPT,
-                    "predict": ["simulator", "trace"], "result": ["trace"], "bound": ["trace"], "costs": ["simulator"],
+                    "predict": ["simulator", "trace"], "result": ["trace"], "bound": ["trace"], "convert": ["trace"], "costs": ["simulator"],
                     "simulate": ["simulator", "engine/precopy", "trace"],
                     "figures": ["trace"],
                     "record": ["dirtylog", "trace", "simulator"],

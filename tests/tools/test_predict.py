@@ -216,7 +216,7 @@ def test_a_trace_is_as_good_as_a_guest(trace):
     ("2,a,0,1\n1,a,0,1\n", "line 2: the time went back"),
     ("1,,0,1\n", "block is no name"),
     ("1,a,-1,1\n", "are no pages"),
-    ("1,a,0,0\n", "are no pages"),
+    ("1,a,0,0\n", "two moments"),
     ("1,a,268435455,2\n", "are no pages"),
     ("1,a,99999999999999999999,1\n", "are no pages"),
     ("1," + "a" * 2000 + ",0,1\n", "line 1: it is too long"),
