@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/ferry.h"
+#include "tools/calibrate.h"
 #include "tools/format.h"
 #include "tools/verb.h"
 
@@ -295,11 +296,29 @@ static JsonNode *as_json(void)
     return ferry_verb_build(builder);
 }
 
+static FerryExit calibrate(const char *output, gboolean json)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_autofree char *line = ferry_calibrate(text);
+    g_autoptr(GError) error = NULL;
+
+    fputs(json ? line : text->str, stdout);
+    if (output && !g_file_set_contents(output, line, -1, &error)) {
+        return ferry_verb_fail("check", FERRY_EXIT_FAILED, FALSE, "%s", error->message);
+    }
+    return FERRY_EXIT_DONE;
+}
+
 FerryExit ferry_verb_check(int argc, char **argv)
 {
-    gboolean json = FALSE;
+    gboolean json = FALSE, measure = FALSE;
+    g_autofree char *output = NULL;
     const GOptionEntry entries[] = {
-        {"json", 0, 0, G_OPTION_ARG_NONE, &json, "one JSON object", NULL},
+        {"json",      0,   0, G_OPTION_ARG_NONE,     &json,    "one JSON object",                       NULL},
+        {"calibrate", 0,   0, G_OPTION_ARG_NONE,     &measure,
+         "measure what pages, packing and dirty logs take here instead, some seconds",                  NULL},
+        {"output",    'o', 0, G_OPTION_ARG_FILENAME, &output,  "where ferry simulate --costs finds it",
+         "FILE"                                                                                             },
         G_OPTION_ENTRY_NULL,
     };
 
@@ -308,6 +327,12 @@ FerryExit ferry_verb_check(int argc, char **argv)
                           "something is missing.",
                           0, 0)) {
         return FERRY_EXIT_USAGE;
+    }
+    if (output && !measure) {
+        return ferry_verb_fail("check", FERRY_EXIT_USAGE, FALSE, "-o is for --calibrate");
+    }
+    if (measure) {
+        return calibrate(output, json);
     }
     if (json) {
         ferry_verb_print_json(as_json(), TRUE);

@@ -1,7 +1,6 @@
 #include "tools/costs.h"
 #include <json-glib/json-glib.h>
 #include <string.h>
-#include "tools/result-line.h"
 
 #define FILE_MAX (1u << 20)
 #define COST_MAX INT64_C(1000000000000) /* ns: a quarter of an hour */
@@ -62,6 +61,9 @@ gboolean ferry_costs_read(const char *path, FerryCosts *costs, GError **error)
     FerryCosts read = *costs;
     gsize n;
 
+    if (!g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
+        return refuse(path, "it is no file", "", error);
+    }
     if (!g_file_get_contents(path, &text, &n, error)) {
         return FALSE;
     }
@@ -83,19 +85,16 @@ gboolean ferry_costs_read(const char *path, FerryCosts *costs, GError **error)
     return TRUE;
 }
 
-char *ferry_costs_text(const FerryCosts *costs)
+void ferry_costs_add(FerryResultLine *line, const FerryCosts *costs)
 {
     FerryCosts copy = *costs;
     Member members[N_MEMBERS];
-    FerryResultLine line;
 
     members_of(&copy, members);
-    ferry_result_line_begin(&line, "costs");
-    ferry_result_line_text(&line, "host", costs->machine);
+    ferry_result_line_text(line, "host", costs->machine);
     for (unsigned i = 0; i < N_MEMBERS; i++) {
         if (i < N_MEMBERS - 3 || *members[i].value > 0) { /* codecs that were not measured */
-            ferry_result_line_count(&line, members[i].member, *members[i].value);
+            ferry_result_line_count(line, members[i].member, *members[i].value);
         }
     }
-    return ferry_result_line_end(&line);
 }

@@ -2,6 +2,7 @@
  * --calibrate` writes and `ferry simulate --costs` reads. */
 #pragma once
 #include "simulator/simulate.h"
+#include "tools/result-line.h"
 
 G_BEGIN_DECLS
 
@@ -19,7 +20,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryCosts, ferry_costs_clear)
 
 /* What the file does not say stays as it is in @costs. */
 gboolean ferry_costs_read(const char *path, FerryCosts *costs, GError **error);
-/* As it stands in the file, one line; free with g_free. */
-char *ferry_costs_text(const FerryCosts *costs);
+/* As members of the file's object, which is of type "costs". */
+void ferry_costs_add(FerryResultLine *line, const FerryCosts *costs);
 
 G_END_DECLS

@@ -39,7 +39,7 @@ const FerrySimulateParameter ferry_simulate_parameters[FERRY_SIMULATE_N] = {
     [FERRY_SIMULATE_LINK_CHANGE] = {"link-change", "link_change", FERRY_SIMULATE_TEXT, NULL, 0, 0,
         "T:RATE,...", "the link has this rate from this time on; may be given several times", NULL},
     [FERRY_SIMULATE_COMPRESS] = {"compress", "compress", FERRY_SIMULATE_WORD, "none", 0, 0, "HOW",
-        "none (default), zlib or zstd", " none zlib zstd "},
+        "none (default), zlib, zstd or xbzrle", " none zlib zstd xbzrle "},
     [FERRY_SIMULATE_CHUNK] = {"chunk", "chunk_bytes", FERRY_SIMULATE_BYTES, "2M", 1u << 18,
         UINT64_C(1) << 34, "SIZE",
         "of memory that is cleared at once where the policy leaves it open; 2M", NULL},

@@ -24,6 +24,7 @@ MAY_INCLUDE = {
 KEPT = ["engine/capture.h", "engine/compress.h", "engine/gather.h", "protocol"]
 MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEPT,
                     "predict": ["simulator", "trace"], "result": ["trace"], "bound": ["trace"], "convert": ["trace"], "costs": ["simulator"],
+                    "calibrate": ["simulator", "engine/compress.h", "engine/page.h", "protocol"],
                     "simulate": ["simulator", "engine/precopy", "trace"],
                     "figures": ["trace"],
                     "record": ["dirtylog", "trace", "simulator"],
