@@ -59,7 +59,7 @@ static FerryTraceNext no_more(FerryTraceReader *r, GError **error)
 
 static const char *take_blocks(FerryTraceReader *r, const FerryTraceChunk *chunk, GError **problem)
 {
-    unsigned n = 0;
+    unsigned n = 0, before = r->header->blocks->len;
 
     if (chunk->where != r->pages) {
         return "blocks that do not follow those before";
@@ -73,8 +73,9 @@ static const char *take_blocks(FerryTraceReader *r, const FerryTraceChunk *chunk
                                              r->payload.bytes->len, &n, problem)) {
         return "";
     }
-    if (n != chunk->count) {
-        return "another number of blocks than it says";
+    if (n != chunk->count || n == 0) {
+        g_array_set_size(r->header->blocks, before);
+        return "no blocks, or another number of them than it says";
     }
     for (unsigned i = 0; i < n; i++, r->blocks_taken++) {
         r->pages += g_array_index(r->header->blocks, FerryTraceBlock, r->blocks_taken).pages;

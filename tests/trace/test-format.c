@@ -164,7 +164,7 @@ Test(format, chunks_that_are_wrong)
         {"bytes behind the chunk's last frame", "FRMS", 1,   0,  0, "\1\4\1\2\3\143\1\1\1"              },
         {"it is cut short",                     "FRMS", 200, 0,  0, "\1"                                },
         {"blocks that do not follow",           "BLKS", 1,   19, 0, "[{\"name\": \"b\", \"pages\": 1}]" },
-        {"another number of blocks",            "BLKS", 2,   20, 0, "[{\"name\": \"b\", \"pages\": 1}]" },
+        {"another number of them",              "BLKS", 2,   20, 0, "[{\"name\": \"b\", \"pages\": 1}]" },
         {"blocks: not an array",                "BLKS", 1,   20, 0, "{\"name\": \"b\", \"pages\": 1}"   },
         {"pages: not an integer",               "BLKS", 1,   20, 0, "[{\"name\": \"b\", \"pages\": -1}]"},
         {"classes of pages that there are not", "CLAS", 2,   19, 0, "\1\1"                              },
@@ -186,5 +186,8 @@ Test(format, chunks_that_are_wrong)
         cr_expect_eq(read_texts(r, texts, &error), FERRY_TRACE_DAMAGED, "%s", rows[i].what);
         cr_expect(error && strstr(error->message, rows[i].what), "%s, and not: %s", rows[i].what,
                   error ? error->message : "nothing");
+        ferry_trace_reader_rewind(r); /* and the same again */
+        cr_expect_eq(read_texts(r, texts, NULL), FERRY_TRACE_DAMAGED, "%s", rows[i].what);
+        cr_expect_eq(ferry_trace_reader_header(r)->blocks->len, 1);
     }
 }
