@@ -11,7 +11,7 @@
  * of them: NEW_FRAME and the number that the frame has, then runs as their first page times 2^16
  * plus their length less 1. */
 #define WAITING_MAX 16384u
-#define AHEAD 24u
+#define AHEAD 64u
 #define NEW_FRAME UINT32_MAX /* a run of 2^16 pages that begins at the leaf's last one */
 
 typedef struct {
@@ -85,7 +85,8 @@ static void settle_all(FerryTraceCount *c)
     }
 }
 
-static void put(FerryTraceCount *c, Leaf *leaf, uint32_t page, uint32_t n)
+/* Room for a run of the frame that is counted. */
+static void prepare(FerryTraceCount *c, Leaf *leaf)
 {
     uint32_t now = (uint32_t)c->frames + 1;
 
@@ -101,7 +102,22 @@ static void put(FerryTraceCount *c, Leaf *leaf, uint32_t page, uint32_t n)
         leaf->waiting[leaf->n_waiting++] = NEW_FRAME;
         leaf->waiting[leaf->n_waiting++] = leaf->frame = now;
     }
-    leaf->waiting[leaf->n_waiting++] = page << 16 | (n - 1);
+}
+
+/* Those of @n runs that lie in the leaf up to page @end and for which there is room; how many. */
+static uint64_t put(Leaf *leaf, const FerryTraceRun *runs, uint64_t n, uint64_t end)
+{
+    uint32_t *to = leaf->waiting + leaf->n_waiting;
+    uint64_t i = 0;
+
+    for (n = MIN(n, leaf->room - leaf->n_waiting); i < n; i++) {
+        if (runs[i].first + runs[i].n > end) {
+            break;
+        }
+        *to++ = (uint32_t)(runs[i].first << 16) | (uint32_t)(runs[i].n - 1);
+    }
+    leaf->n_waiting += (uint32_t)i;
+    return i;
 }
 
 void ferry_trace_count_frame(FerryTraceCount *c, const FerryTraceRun *runs, uint64_t n)
@@ -111,14 +127,18 @@ void ferry_trace_count_frame(FerryTraceCount *c, const FerryTraceRun *runs, uint
         uint64_t leaves = (runs[n - 1].first + runs[n - 1].n - 1) / LEAF_PAGES + 1;
         g_array_set_size(c->leaves, MAX(c->leaves->len, (guint)leaves));
     }
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t end = runs[i].first + runs[i].n;
+    for (uint64_t i = 0, done = 0; i < n;) { /* done: pages of run i that are counted */
+        uint64_t first = runs[i].first + done, end = (first / LEAF_PAGES + 1) * LEAF_PAGES;
+        Leaf *leaf = &g_array_index(c->leaves, Leaf, first / LEAF_PAGES);
+        FerryTraceRun part = {first, MIN(runs[i].n - done, end - first)};
 
-        for (uint64_t at = runs[i].first, stop; at < end; at = stop) {
-            Leaf *leaf = &g_array_index(c->leaves, Leaf, at / LEAF_PAGES);
-
-            stop = MIN(end, (at / LEAF_PAGES + 1) * LEAF_PAGES);
-            put(c, leaf, (uint32_t)(at % LEAF_PAGES), (uint32_t)(stop - at));
+        prepare(c, leaf);
+        put(leaf, &part, 1, end);
+        done += part.n;
+        if (done == runs[i].n) {
+            done = 0;
+            i++;
+            i += put(leaf, runs + i, n - i, end);
         }
     }
     c->frames++;
