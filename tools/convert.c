@@ -208,7 +208,7 @@ static gboolean convert(const Options *o, const Format *from, const Format *to,
 static FerryExit run(const Options *o)
 {
     g_autoptr(GError) error = NULL, damage = NULL;
-    const Format *from, *to;
+    const Format *from = NULL, *to = NULL;
     FerryTraceCut cut;
     FerryImportOptions options;
 
