@@ -12,6 +12,7 @@ typedef struct {
     char *bandwidth, *switchover, *limit, *fixed, *page, *from, *until;
     gboolean packed, json;
     const char *path;
+    char **command; /* as it was given */
 } Options;
 
 static void options_clear(Options *o)
@@ -21,6 +22,7 @@ static void options_clear(Options *o)
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_free(texts[i]);
     }
+    g_strfreev(o->command);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
@@ -382,6 +384,7 @@ static void print_json(const Run *r, const Task *t, const Options *o)
     FerryResultLine line;
 
     ferry_result_line_begin(&line, "bound");
+    ferry_result_line_texts(&line, "command", (const char *const *)o->command);
     add_parameters(&line, r, t, o);
     add_bounds(&line, r, t);
     ferry_result_line_open(&line, "series", '[');
@@ -448,6 +451,10 @@ FerryExit ferry_verb_bound(int argc, char **argv)
         G_OPTION_ENTRY_NULL,
     };
 
+    g_autoptr(GStrvBuilder) command = g_strv_builder_new();
+    g_strv_builder_add(command, "ferry");
+    g_strv_builder_addv(command, (const char **)argv);
+    o.command = g_strv_builder_end(command);
     if (!ferry_verb_parse(&argc, &argv, entries, "TRACE",
                           "Says what no order of sending can beat on a trace: what is left at "
                           "least, the shortest\ndowntime, when the limit can be met first, and the "
