@@ -88,7 +88,8 @@ static void plot(FerryFigure *figure, const FerryResults *results, const Group *
     const char *series =
         "data using (in(0, column(4) / %.10g)):(column(6) / %.10g):(column(7) / %.10g) with "
         "filledcurves "
-        "fillcolor rgb '#bbbbbb' fillstyle solid noborder title 'R* (low to high)', \\\n"
+        "fillcolor rgb '#bbbbbb' fillstyle solid border rgb '#888888' title 'R* (low to high)', "
+        "\\\n"
         "  '' using (in(0, column(4) / %.10g)):(column(8) / %.10g) with lines linewidth 1.5 "
         "dashtype "
         "(8,4) "

@@ -106,7 +106,7 @@ static double mark_size(const FerryFigure *figure, guint panel)
 {
     const FerryResultRun *run = figure->runs->pdata[panel];
 
-    return run->rounds->len > 150 ? 0.2 : run->rounds->len > 40 ? 0.4 : 0.8;
+    return run->rounds->len > 150 ? 0.3 : run->rounds->len > 40 ? 0.4 : 0.8;
 }
 
 /* The widest value that a round of any of @runs has. */
