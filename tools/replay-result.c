@@ -234,7 +234,7 @@ static void print_migration(const FerryReplayRun *r)
     g_autofree char *cpu = ferry_format_ms((double)r->cpu_ns / 1e6);
 
     printf("sent      %s in %s, %.2f of RAM, over a link of %s\n", sent, total,
-           (double)p->sent_bytes / (double)p->ram_total_bytes, rate);
+           (double)p->sent_bytes / (double)MAX(p->ram_total_bytes, 1), rate);
     printf("rounds    %" G_GUINT64_FORMAT "\n", p->dirty_syncs ? p->dirty_syncs - 1 : 0);
     if (p->downtime.total_ns) {
         printf("downtime  %s, foreseen %s\n", downtime, predicted);
@@ -278,7 +278,8 @@ void ferry_replay_print(const FerryReplayOptions *o, const FerryReplayRun *r)
                "keep up with the trace\n",
                100.0 * (double)s->late_writes / (double)s->writes, FERRY_REPLAY_LATE_NS / 1000000);
     }
-    if (o->verify && r->progress.verified) {
-        puts("verified  the destination's memory is the source's");
+    if (o->verify && r->progress.phase == FERRY_PHASE_DONE) {
+        puts(r->progress.verified ? "verified  the destination's memory is the source's"
+                                  : "verified  no: only a Ferry compares");
     }
 }

@@ -18,7 +18,6 @@ typedef struct {
     pthread_mutex_t lock; /* what the watching thread sees */
     FerrySource *source;
     gboolean cancelled;
-    gboolean trace_over; /* and the migration was not */
 } Replay;
 
 static void replay_clear(Replay *r)
@@ -75,7 +74,7 @@ static void tick(void *self)
         ferry_source_get_progress(r->source, &p);
         ferry_replay_guest_get_stats(r->run.guest, &stats);
         if (stats.ended && p.phase <= FERRY_PHASE_ITERATE) {
-            r->trace_over = ferry_source_cancel(r->source);
+            (void)ferry_source_cancel(r->source);
         }
     }
     pthread_mutex_unlock(&r->lock);

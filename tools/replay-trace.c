@@ -65,7 +65,7 @@ static gboolean go_to_start(FerryReplayTrace *t, GError **error)
         ferry_trace_reader_rewind(t->reader);
         return TRUE;
     }
-    return ferry_trace_reader_seek(t->reader, t->start_ns, error);
+    return ferry_trace_reader_seek(t->reader, t->start_ns + 1, error); /* a frame has its end */
 }
 
 static gboolean find_start(FerryReplayTrace *t, GError **error)

@@ -138,8 +138,9 @@ static gboolean understand_way(Words *w, GError **error)
         : s->peer && s->peer_qmp                ? "--peer says what --peer-qmp would ask"
         : w->multifd > 0 && address.type != FERRY_ADDRESS_TCP && address.type != FERRY_ADDRESS_UNIX
             ? "--multifd needs tcp: or unix:, which can be connected to more than once"
-        : w->options.verify && s->input && s->peer_qmp ? "--verify is between two Ferrys"
-                                                       : NULL;
+        : w->options.verify && (s->peer_qmp || (s->peer && strcmp(s->peer, "ferry") != 0))
+            ? "--verify is between two Ferrys"
+            : NULL;
     return !wrong || bad(error, "%s", wrong);
 }
 
