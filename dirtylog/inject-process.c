@@ -125,15 +125,14 @@ static gboolean look(Target *t, GError **error)
                     tracer);
         return FALSE;
     }
+    if (status_number(status, "\nVmSize:") < 0) {
+        g_set_error(error, FERRY_DIRTY_LOG_ERROR, FERRY_DIRTY_LOG_ERROR_UNSUPPORTED,
+                    "process %d has no memory: it has ended, or is the kernel's", (int)t->pid);
+        return FALSE;
+    }
     t->filtered = status_number(status, "\nSeccomp:") > 0;
     list_threads(t);
     t->syscall_at = ferry_inject_find_syscall(t->pid);
-    if (t->syscall_at == 0 && errno == ENOENT) {
-        g_set_error(error, FERRY_DIRTY_LOG_ERROR, FERRY_DIRTY_LOG_ERROR_UNSUPPORTED,
-                    "process %d has no code that makes system calls (a thread of the kernel?)",
-                    (int)t->pid);
-        return FALSE;
-    }
     return TRUE; /* if its memory may not be read, ptrace will say so better */
 }
 

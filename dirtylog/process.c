@@ -235,15 +235,17 @@ static gboolean present_found(void *data, const struct page_region *run, GError 
     return TRUE;
 }
 
-static gboolean scan_present(FerryProcessLog *log, Range range, FerryPagemapFound found, void *data,
-                             GError **error)
+/* Pages with something in them. Those of shared memory are never swapped out of page tables: what
+ * seems so is a marker. */
+static gboolean scan_present(FerryProcessLog *log, Range range, gboolean shared,
+                             FerryPagemapFound found, void *data, GError **error)
 {
     struct pm_scan_arg arg = {
         .start = range.start,
         .end = range.end,
         .category_inverted = PAGE_IS_PFNZERO,
         .category_mask = PAGE_IS_PFNZERO,
-        .category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+        .category_anyof_mask = PAGE_IS_PRESENT | (shared ? 0 : PAGE_IS_SWAPPED),
     };
 
     return scan(log, &arg, found, data, error);
@@ -259,7 +261,7 @@ static gboolean protect_shared(FerryProcessLog *log, const FerryMapping *m, GErr
     };
 
     return ioctl(log->uffd, UFFDIO_WRITEPROTECT, &wp) < 0 ||
-           scan_present(log, (Range){m->start, m->end}, present_found, log, error);
+           scan_present(log, (Range){m->start, m->end}, TRUE, present_found, log, error);
 }
 
 /* *@out_tracked FALSE: the kernel would not, or the mapping has changed since, and the next look
@@ -348,6 +350,7 @@ gboolean ferry_process_log_take(FerryProcessLog *log, GArray *runs, GError **err
         .flags = PM_SCAN_WP_MATCHING,
         .category_inverted = PAGE_IS_PFNZERO, /* zeros that were only read */
         .category_mask = PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN | PAGE_IS_PFNZERO,
+        .category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED, /* no holes: they are "written" */
         .return_mask = PAGE_IS_FILE,
     };
 
@@ -377,8 +380,8 @@ gboolean ferry_process_log_present(FerryProcessLog *log, GArray *runs, GError **
 
         if (area->name[0] == '/' && !g_str_has_prefix(area->name, "/memfd:")) {
             g_array_append_val(runs, all); /* what is not there yet comes from the file */
-        } else if (!scan_present(log, (Range){area->address, area_end(area)}, written_found,
-                                 &taking, error)) {
+        } else if (!scan_present(log, (Range){area->address, area_end(area)}, area->shared,
+                                 written_found, &taking, error)) {
             return FALSE;
         }
     }

@@ -164,6 +164,8 @@ static void command_tell(void *self, JsonBuilder *builder, GString *text)
     const char *name = c->options->command[0];
 
     if (builder) {
+        json_builder_set_member_name(builder, "pid");
+        json_builder_add_int_value(builder, c->pid);
         json_builder_set_member_name(builder, "processes");
         json_builder_add_int_value(builder, c->n_memories);
         json_builder_set_member_name(builder, "untracked_processes");
