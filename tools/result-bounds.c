@@ -13,6 +13,7 @@ typedef struct {
     double guest_ns;          /* the next frame ends, in the guest's time */
     double now_ns, before_ns; /* the last frame told ended, and the one before, in the link's */
     FerryBracket before;      /* was left then */
+    uint64_t before_bytes;    /* would have been enough */
     gboolean over;
 } Reckoner;
 
@@ -79,6 +80,7 @@ static gboolean reckon_until(Reckoner *r, double target_ns, GError **error)
         }
         if (end_ns >= target_ns) {
             r->before = ferry_bounds_residual(r->bounds);
+            r->before_bytes = ferry_bounds_bytes(r->bounds);
         }
         frame.span_ns = MAX((uint64_t)(end_ns + 0.5) - (uint64_t)(r->now_ns + 0.5), 1);
         if (!ferry_bounds_frame(r->bounds, &frame)) {
@@ -116,6 +118,9 @@ static void take(const Reckoner *r, FerryResultBounds *b)
     b->clairvoyant = clairvoyant(r, amount_at(r->rates, (double)b->at_ns));
     b->causal_bytes = steady ? ferry_bounds_causal(r->bounds) : FERRY_RESULT_UNKNOWN;
     b->least_bytes = ferry_bounds_bytes(r->bounds);
+    if (r->now_ns > amount_at(r->rates, (double)b->at_ns)) { /* what was written behind it */
+        b->least_bytes = MIN(b->least_bytes, r->before_bytes);
+    }
     b->earliest_ns = steady ? ferry_bounds_earliest(r->bounds) : unknown;
     b->shortest_ns = steady ? ferry_bounds_shortest(r->bounds) : unknown;
     b->throttle_percent = steady ? ferry_bounds_throttle(r->bounds) : unknown;

@@ -23,6 +23,9 @@ typedef struct {
 gboolean ferry_result_trace_init(FerryResultTrace *trace, FerryTraceReader *reader,
                                  uint64_t start_ns, gboolean once, GError **error);
 FerryResultFrames ferry_result_trace_frames(FerryResultTrace *trace); /* borrows @trace */
+/* What its @pages pages hold at @start_ns: blocks that appear later are there from the beginning,
+ * and zero, as the simulator and replays have them. NULL: nothing is known of any. g_free. */
+uint8_t *ferry_result_trace_classes(FerryTraceReader *reader, uint64_t pages, uint64_t start_ns);
 
 /* From this moment of the migration on. */
 typedef struct {

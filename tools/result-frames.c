@@ -1,4 +1,5 @@
 /* A trace's frames for ferry_result_bounds_reckon(), as the simulator plays them. */
+#include <string.h>
 #include "tools/result-bounds.h"
 
 static gboolean next(void *self, FerryTraceFrame *out_frame, GError **error)
@@ -43,4 +44,43 @@ gboolean ferry_result_trace_init(FerryResultTrace *t, FerryTraceReader *reader, 
 FerryResultFrames ferry_result_trace_frames(FerryResultTrace *t)
 {
     return (FerryResultFrames){.next = next, .self = t};
+}
+
+static void write_pages(const FerryTraceFrame *frame, uint8_t *classes, uint64_t pages)
+{
+    uint64_t at = 0;
+
+    for (uint64_t i = 0; i < frame->n_runs; i++) {
+        const FerryTraceRun *run = &frame->runs[i];
+        for (uint64_t page = run->first; page < run->first + run->n; page++, at++) {
+            if (page < pages) {
+                classes[page] = frame->classes ? frame->classes[at] : FERRY_TRACE_CLASS_UNKNOWN;
+            }
+        }
+    }
+}
+
+uint8_t *ferry_result_trace_classes(FerryTraceReader *reader, uint64_t pages, uint64_t start_ns)
+{
+    uint64_t first = MIN(ferry_trace_reader_first_pages(reader), pages);
+    FerryTraceFrame frame = FERRY_TRACE_FRAME_INIT;
+    uint8_t *classes = g_try_malloc(MAX(pages, 1));
+
+    if (!classes || !ferry_trace_reader_classes(reader, 0, pages, classes, NULL)) {
+        g_free(classes);
+        return NULL;
+    }
+    memset(classes + first, FERRY_TRACE_CLASS_ZERO, pages - first);
+    ferry_trace_reader_rewind(reader);
+    while (start_ns > 0 && ferry_trace_reader_next(reader, &frame, NULL) == FERRY_TRACE_FRAME &&
+           frame.begin_ns + frame.span_ns <= start_ns) {
+        write_pages(&frame, classes, pages);
+    }
+    for (uint64_t i = 0; i < pages; i++) {
+        if (classes[i] != FERRY_TRACE_CLASS_UNKNOWN) {
+            return classes;
+        }
+    }
+    g_free(classes);
+    return NULL;
 }

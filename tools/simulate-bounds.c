@@ -7,24 +7,6 @@
 #define PAGE FERRY_WORKLOAD_PAGE
 #define RATES_MAX 1000000u
 
-/* What pages hold as the trace begins; NULL: not known. */
-static uint8_t *initial_classes(FerryTraceReader *reader, uint64_t pages)
-{
-    uint8_t *classes = g_try_malloc(pages);
-
-    if (!classes || !ferry_trace_reader_classes(reader, 0, pages, classes, NULL)) {
-        g_clear_pointer(&classes, g_free);
-        return NULL;
-    }
-    for (uint64_t i = 0; i < pages; i++) {
-        if (classes[i] != FERRY_TRACE_CLASS_UNKNOWN) {
-            return classes;
-        }
-    }
-    g_free(classes);
-    return NULL;
-}
-
 /* The link's rates as they follow one another until @until_ns, those of rounds. */
 static GArray *rates_of(const FerrySimulateRun *run, uint64_t cap, uint64_t until_ns)
 {
@@ -122,7 +104,8 @@ static gboolean reckon_all(FerrySimulateRun **runs, unsigned n, FerryTraceReader
     g_autofree FerryResultBounds *bounds = g_new0(FerryResultBounds, n);
     uint64_t cap = runs[0]->c.of[FERRY_SIMULATE_MAX_BANDWIDTH].number;
     uint64_t pages = runs[0]->result.ram_bytes / PAGE;
-    g_autofree uint8_t *classes = initial_classes(reader, pages);
+    g_autofree uint8_t *classes =
+        ferry_result_trace_classes(reader, pages, runs[0]->c.of[FERRY_SIMULATE_START].number);
     g_autoptr(GArray) rates = rates_of(runs[0], cap ? cap : UINT64_MAX, end_of(runs[n - 1]));
     FerryResultBoundsInput input = {.pages = pages,
                                     .page_bytes = PAGE,

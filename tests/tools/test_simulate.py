@@ -13,6 +13,7 @@ import pages
 from ferry_program import FERRY, ferry
 
 DOC = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "results.md")
+VECTORS = os.path.join(os.path.dirname(__file__), "..", "vectors", "traces")
 MODEL = ["--workload", "uniform,size=16M,rate=2000", "--ram", "64M"]
 RAM_PAGES = 16384
 LONG = ["--workload", "uniform,size=4G,rate=400000", "--ram", "8G", "--bandwidth", "10Gbit/s"]
@@ -121,12 +122,19 @@ def test_a_run_says_how_it_went(trace):
     assert r["convergence_ms"] < r["precopy_ms"]
 
 
-def test_nothing_beats_the_bounds(trace):
-    done = ferry("simulate", "--trace", trace, "--bandwidth", "8M,16M,32M", "--policy",
-                 "ferry,qemu,fixed-rounds=2", "--on-stall", "pause", "--until", "20s", "--json",
-                 "--downtime-limit", "50,300")
+@pytest.mark.parametrize("words", [
+    ["uniform", "--bandwidth", "8M,16M,32M"],
+    ["uniform", "--bandwidth", "16M", "--start", "1234ms", "--max-bandwidth", "8M,12M"],
+    ["gcc.pdt", "--bandwidth", "4M,16M"],
+    ["gcc.pdt", "--bandwidth", "4M,16M", "--start", "500ms", "--compress", "zstd"],
+    ["redis.pdt", "--bandwidth", "100M,1G"],
+], ids=" ".join)
+def test_nothing_beats_the_bounds(trace, words):
+    path = trace if words[0] == "uniform" else os.path.join(VECTORS, words[0])
+    done = ferry("simulate", "--trace", path, *words[1:], "--policy", "ferry,qemu,fixed-rounds=2",
+                 "--on-stall", "pause", "--until", "20s", "--json", "--downtime-limit", "50,300")
     bounded = [r for r in runs(done.stdout) if r["outcome"] == "done"]
-    assert len(bounded) >= 12
+    assert len(bounded) >= 6
     for r in bounded:
         b = r["bounds"]
         assert b["clairvoyant_low_bytes"] <= b["clairvoyant_high_bytes"]
