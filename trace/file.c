@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,10 +22,15 @@ static gboolean failed(GError **error, const char *path, const char *what, int c
 FerryTraceFile *ferry_trace_file_create(const char *path, GError **error)
 {
     g_autofree char *part = g_strconcat(path, ".part", NULL);
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 
-    if (fd < 0) {
-        failed(error, part, "", errno);
+    /* Not over what somebody else is writing now. */
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || ftruncate(fd, 0) < 0) {
+        failed(error, part, errno == EWOULDBLOCK ? "another trace is being written there: " : "",
+               errno);
+        if (fd >= 0) {
+            close(fd);
+        }
         return NULL;
     }
     FerryTraceFile *file = g_new0(FerryTraceFile, 1);

@@ -96,6 +96,9 @@ Test(reader, files)
 
     sample_trace(trace, 30, 0, NULL);
     g_autoptr(FerryTraceFile) file = ferry_trace_file_create(path, NULL);
+    cr_assert_null(ferry_trace_file_create(path, &error)); /* not two at a time */
+    cr_assert(strstr(error->message, "another trace is being written there"));
+    g_clear_error(&error);
     FerryTraceSink sink = ferry_trace_file_sink(file);
     cr_assert(sink.write(sink.self, trace->data, trace->len, NULL));
     cr_assert(!g_file_test(path, G_FILE_TEST_EXISTS) && g_file_test(part, G_FILE_TEST_EXISTS));

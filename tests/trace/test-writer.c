@@ -68,7 +68,7 @@ ParameterizedTestParameters(writer, refuses)
     static Bad rows[] = {
         {"good",                {{0, 1}, {2, 1}},  2, 100, 10,         10, {0, 17}, {0, 3}},
         {"past the last page",  {{0, 1}, {9, 2}},  2, 0,   10,         10, {0},     {0}   },
-        {"past the last page",     {{UINT64_MAX, 2}}, 1, 0,   10,         10, {0},     {0}   },
+        {"past the last page",  {{UINT64_MAX, 2}}, 1, 0,   10,         10, {0},     {0}   },
         {"not ascending",       {{4, 1}, {2, 1}},  2, 0,   10,         10, {0},     {0}   },
         {"touch",               {{4, 1}, {5, 1}},  2, 0,   10,         10, {0},     {0}   },
         {"without pages",       {{4, 0}},          1, 0,   10,         10, {0},     {0}   },
@@ -142,4 +142,69 @@ ParameterizedTest(Row *row, writer, comes_back)
         cr_assert_eq(other->len, trace->len);
         cr_assert_arr_eq(other->data, trace->data, trace->len);
     }
+}
+
+static gboolean write_some(void *self, const void *data, size_t n, GError **error)
+{
+    size_t *room = self;
+
+    (void)data;
+    if (n > *room) {
+        g_set_error_literal(error, FERRY_TRACE_ERROR, FERRY_TRACE_ERROR_IO, "the disk is full");
+        return FALSE;
+    }
+    *room -= n;
+    return TRUE;
+}
+
+/* Nothing is written behind bytes that were lost. */
+Test(writer, stops_where_bytes_are_lost)
+{
+    size_t room = 300;
+    FerryTraceSink sink = {.write = write_some, .self = &room};
+    g_autoptr(FerryTraceHeader) header = ferry_trace_header_new();
+    g_autoptr(GError) error = NULL;
+    FerryTraceRun run = {3, 1};
+    FerryTraceFrame frame = {.runs = &run, .n_runs = 1, .ran_ns = UINT64_MAX};
+
+    header->method = g_strdup("import");
+    ferry_trace_header_add(header, "pc.ram", 10);
+    g_autoptr(FerryTraceWriter) w = ferry_trace_writer_new(header, &sink, NULL, NULL);
+    while (ferry_trace_writer_frame(w, &frame, NULL) && ferry_trace_writer_flush(w, &error)) {
+    }
+    cr_assert(g_error_matches(error, FERRY_TRACE_ERROR, FERRY_TRACE_ERROR_IO));
+    room = 10000;
+    uint64_t bytes = ferry_trace_writer_bytes(w);
+    cr_assert(!ferry_trace_writer_flush(w, NULL));
+    cr_assert(!ferry_trace_writer_frame(w, &frame, NULL));
+    cr_assert(!ferry_trace_writer_end(w, NULL, NULL));
+    cr_assert_eq(room, 10000);
+    cr_assert_eq(ferry_trace_writer_bytes(w), bytes);
+}
+
+Test(writer, without_totals)
+{
+    g_autoptr(GByteArray) trace = g_byte_array_new();
+    g_autoptr(FerryTraceHeader) header = ferry_trace_header_new();
+    FerryTraceSink sink = memory_sink(trace);
+    FerryTraceWriterOptions options = {.no_totals = TRUE, .level = 19};
+    FerryTraceRun run = {3, 7};
+    FerryTraceFrame frame = {.runs = &run, .n_runs = 1, .span_ns = 5, .ran_ns = UINT64_MAX};
+    FerryTraceTotals said = {.late_frames = 2, .slowdown_permille = 0, .ended = "interrupted"}, t;
+    unsigned n;
+
+    header->method = g_strdup("import");
+    ferry_trace_header_add(header, "pc.ram", 10);
+    g_autoptr(FerryTraceWriter) w = ferry_trace_writer_new(header, &sink, &options, NULL);
+    cr_assert(ferry_trace_writer_frame(w, &frame, NULL));
+    cr_assert(ferry_trace_writer_frame(w, &frame, NULL));
+    cr_assert(ferry_trace_writer_end(w, &said, NULL));
+    FerryTraceInput input = memory_input(trace);
+    g_autoptr(FerryTraceReader) r = ferry_trace_reader_new(&input, NULL);
+    cr_assert(ferry_trace_reader_totals(r, &t));
+    cr_assert(t.frames == 2 && t.pages_written == 14 && t.distinct_pages == 0);
+    cr_assert(t.length_ns == 10 && t.late_frames == 2 && t.slowdown_permille == 0);
+    cr_assert_str_eq(t.ended, "interrupted");
+    cr_assert_null(ferry_trace_reader_curve(r, &n));
+    cr_assert_eq(n, 0);
 }
