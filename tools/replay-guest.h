@@ -37,8 +37,8 @@ typedef struct {
 
 typedef struct {
     uint64_t writes;
-    uint64_t late_ns_max, late_ns_mean; /* real time between when a write was due and when it was
-                                         * done; the mean over writes */
+    uint64_t late_ns_max, late_ns_mean; /* of when a write was done behind when it was due, in
+                                         * real time at full speed; the mean over writes */
     uint64_t late_writes;               /* by more than FERRY_REPLAY_LATE_NS */
     uint64_t guest_ns;                  /* the guest's time now */
     uint64_t cpu_ns;                    /* of the writing thread */

@@ -45,14 +45,14 @@ static void add_parameters(FerryResultLine *l, const FerryReplayOptions *o, cons
     if (o->timeout.timeout_ns > 0) {
         ferry_result_line_text(l, "on_timeout", o->timeout.pause ? "pause" : "cancel");
     }
-    add_flag(l, "auto_converge", o->auto_converge);
+    ferry_result_line_text(l, "auto_converge", o->auto_converge ? "on" : "off");
     ferry_result_line_count(l, "multifd", r->channels);
     ferry_result_line_text(l, "compression",
                            r->channels ? ferry_multifd_method_name(r->method) : "none");
     ferry_result_line_text(l, "content", ferry_replay_content_name(r->content));
     ferry_result_line_number(l, "speed", o->speed);
     ferry_result_line_ms(l, "start_ms", ferry_replay_trace_start_ns(r->trace));
-    add_flag(l, "repeat", o->repeat);
+    ferry_result_line_text(l, "at_end", o->repeat ? "repeat" : "stop");
     ferry_result_line_text(l, "snapshot", o->send.input);
     ferry_result_line_text(l, "dirty_log", ferry_replay_memory_log_name(r->memory));
     ferry_result_line_text(l, "destination", r->progress.peer_is_ferry ? "ferry" : "other");

@@ -132,7 +132,7 @@ def test_start_speed_and_repeat(tmp_path):
         run = run_of(replay(path, there.uri, *options, "--start", "125ms", "--repeat"))
         assert there.end()[0] == 0
         words = there.first_words("ram")
-    assert run["start_ms"] == 120 and run["repeat"] == 1
+    assert run["start_ms"] == 120 and run["at_end"] == "repeat"
     assert words[:12] == [1] * 12 and min(words[12:20]) > 2, "the beginning is not played"
     assert sum(words) - 64 == run["writer"]["writes"]
     with Kept(tmp_path / "slow") as there:
