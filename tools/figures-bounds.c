@@ -82,44 +82,47 @@ static double add_rows(FerryFigure *figure, const Group *group, double *out_late
     return most;
 }
 
+/* R* and R_k: for all moments if a bound was given, else where runs paused. */
+static void plot_bounds(FerryFigure *figure, const Group *group, const char *every, double per,
+                        double per_ms)
+{
+    if (group->bound) {
+        g_string_append_printf(
+            figure->plot,
+            "plot data using (in(0, column(4) / %.10g)):(column(6) / %.10g):(column(7) / %.10g) "
+            "with filledcurves fillcolor rgb '#bbbbbb' fillstyle solid border rgb '#888888' title "
+            "'R* (low to high)', \\\n"
+            "  '' using (in(0, column(4) / %.10g)):(column(8) / %.10g) with lines linewidth 1.5 "
+            "dashtype (8,4) linecolor rgb '#000000' title 'R_k'",
+            per_ms, per, per, per_ms, per);
+        return;
+    }
+    g_string_append_printf(
+        figure->plot,
+        "plot data%s using (column(2) > 0 ? column(4) / %.10g : NaN):(column(7) / %.10g):"
+        "(column(6) / %.10g):(column(7) / %.10g) with yerrorbars pointtype 0 linewidth 2 linecolor "
+        "rgb '#888888' title 'R* (low to high)', \\\n"
+        "  ''%s using (column(2) > 0 ? column(4) / %.10g : NaN):(column(8) / %.10g) with points "
+        "pointtype 1 linecolor rgb '#000000' title 'R_k'",
+        every, per_ms, per, per, per, every, per_ms, per);
+}
+
 static void plot(FerryFigure *figure, const FerryResults *results, const Group *group, double per,
                  double per_ms)
 {
-    const char *series =
-        "data using (in(0, column(4) / %.10g)):(column(6) / %.10g):(column(7) / %.10g) with "
-        "filledcurves "
-        "fillcolor rgb '#bbbbbb' fillstyle solid border rgb '#888888' title 'R* (low to high)', "
-        "\\\n"
-        "  '' using (in(0, column(4) / %.10g)):(column(8) / %.10g) with lines linewidth 1.5 "
-        "dashtype "
-        "(8,4) "
-        "linecolor rgb '#000000' title 'R_k', \\\n  ";
-    const char *points =
-        "data using (column(2) > 0 ? column(4) / %.10g : NaN):(column(7) / %.10g):(column(6) / "
-        "%.10g):"
-        "(column(7) / %.10g) with yerrorbars pointtype 0 linewidth 2 linecolor rgb '#888888' title "
-        "'R* (low to high)', \\\n"
-        "  '' using (column(2) > 0 ? column(4) / %.10g : NaN):(column(8) / %.10g) with points "
-        "pointtype "
-        "1 "
-        "linecolor rgb '#000000' title 'R_k', \\\n  ";
+    g_autofree char *every = ferry_figure_every(figure, group->runs->len);
 
-    g_string_append(figure->plot, "plot ");
-    if (group->bound) {
-        g_string_append_printf(figure->plot, series, per_ms, per, per, per_ms, per);
-    } else {
-        g_string_append_printf(figure->plot, points, per_ms, per, per, per, per_ms, per);
-    }
+    plot_bounds(figure, group, every, per, per_ms);
     for (guint i = 0; i < ferry_figure_series(results); i++) {
         const char *name = results->policies->pdata[i];
         g_autofree char *title = ferry_figure_quote(*name ? name : "(no policy)", 40);
         g_string_append_printf(
             figure->plot,
-            "%s using (in(%u, column(4) / %.10g)):(column(5) / %.10g) with points %s "
-            "title %s",
-            i ? ", \\\n  data" : "data", i + 1, per_ms, per, ferry_figure_point(i), title);
+            ", \\\n  data%s using (in(%u, column(4) / %.10g)):(column(5) / %.10g) "
+            "with points %s title %s",
+            every, i + 1, per_ms, per, ferry_figure_point(i), title);
     }
-    g_string_append(figure->plot, results->policies->len ? "\n" : "1/0 notitle\n");
+    g_string_append_c(figure->plot, '\n');
 }
 
 static void add_group(FerryFigureTask *task, const Group *group, guint index)

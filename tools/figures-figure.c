@@ -4,6 +4,7 @@
 #include "tools/figures.h"
 
 #define WIDTH 900
+#define POINTS_MAX 1500u
 
 FerryFigure *ferry_figure_new(const char *name, const char *title, unsigned height)
 {
@@ -157,6 +158,18 @@ double ferry_figure_time_unit(double most, const char **out_unit)
 {
     *out_unit = most >= 2000 ? "s" : "ms";
     return most >= 2000 ? 1000 : 1;
+}
+
+char *ferry_figure_every(FerryFigure *figure, guint rows)
+{
+    guint step = (rows + POINTS_MAX - 1) / POINTS_MAX;
+
+    if (step <= 1) {
+        return g_strdup("");
+    }
+    g_autofree char *caption = figure->caption;
+    figure->caption = g_strdup_printf("%s Of %u points one in %u is drawn.", caption, rows, step);
+    return g_strdup_printf(" every %u", step);
 }
 
 void ferry_figure_scale(FerryFigure *figure, const char *axis, double least, double most)

@@ -134,6 +134,7 @@ static void add_expected(FerryFigureTask *task)
         ferry_figure_new("expected", "Expected and actual downtime", 460);
     double least = INFINITY, most = 0;
     const char *time;
+    guint rows = 0;
 
     figure->caption =
         g_strdup("Each point is a run: the downtime that was foreseen when the "
@@ -151,12 +152,14 @@ static void add_expected(FerryFigureTask *task)
             ferry_csv_text(figure->csv, run->policy, ',');
             ferry_csv_number(figure->csv, expected, ',');
             ferry_csv_number(figure->csv, actual, '\n');
+            rows++;
         }
     }
     if (!(most > 0)) {
         return;
     }
     double per = ferry_figure_time_unit(most, &time);
+    g_autofree char *every = ferry_figure_every(figure, rows);
     g_string_append_printf(figure->setup,
                            "in(series, value) = column(1) == series ? value : NaN\n"
                            "margin(x) = x * 0.1 > %.10g ? x * 0.1 : %.10g\n",
@@ -176,9 +179,9 @@ static void add_expected(FerryFigureTask *task)
         g_autofree char *title = policy_title(results, i);
         g_string_append_printf(
             figure->plot,
-            ", \\\n  data using (in(%u, column(3) / %.10g)):(column(4) / %.10g) with "
+            ", \\\n  data%s using (in(%u, column(3) / %.10g)):(column(4) / %.10g) with "
             "points %s title %s",
-            i, per, per, ferry_figure_point(i), title);
+            every, i, per, per, ferry_figure_point(i), title);
     }
     g_string_append_c(figure->plot, '\n');
     g_ptr_array_add(task->figures, g_steal_pointer(&figure));
@@ -197,17 +200,17 @@ static double dirty_rate(const FerryResultRun *run)
     return ferry_numbers_median(rates) * ferry_result_page_bytes(run);
 }
 
-static void dirty_rate_plot(FerryFigure *figure, const FerryResults *results, double per,
-                            double per_ms, unsigned column)
+static void dirty_rate_plot(FerryFigure *figure, const FerryResults *results, const char *every,
+                            double per, double per_ms, unsigned column)
 {
     g_string_append(figure->plot, "plot ");
     for (guint i = 0; i < ferry_figure_series(results); i++) {
         g_autofree char *title = policy_title(results, i);
-        g_string_append_printf(
-            figure->plot,
-            "%s using (in(%u, column(3) / %.10g)):(column(%u) / %.10g) with points %s "
-            "title %s",
-            i ? ", \\\n  ''" : "data", i, per, column, per_ms, ferry_figure_point(i), title);
+        g_string_append_printf(figure->plot,
+                               "%s%s using (in(%u, column(3) / %.10g)):(column(%u) / %.10g) with "
+                               "points %s title %s",
+                               i ? ", \\\n  ''" : "data", every, i, per, column, per_ms,
+                               ferry_figure_point(i), title);
     }
     g_string_append_c(figure->plot, '\n');
 }
@@ -219,6 +222,7 @@ static void add_dirty_rate(FerryFigureTask *task)
         ferry_figure_new("dirty-rate", "Time and downtime against the dirty rate", 420);
     double least = INFINITY, most = 0, longest[2] = {0, 0}, shortest[2] = {INFINITY, INFINITY};
     const char *bytes, *time[2];
+    guint rows = 0;
 
     figure->caption =
         g_strdup("Each point is a run that came to its end. The dirty rate is the median "
@@ -242,11 +246,13 @@ static void add_dirty_rate(FerryFigureTask *task)
         ferry_csv_number(figure->csv, rate, ',');
         ferry_csv_number(figure->csv, ms[0], ',');
         ferry_csv_number(figure->csv, ms[1], '\n');
+        rows++;
     }
     if (!(most > least * 1.05)) {
         return; /* there is nothing to be against */
     }
     double per = ferry_figure_byte_unit(most, &bytes);
+    g_autofree char *every = ferry_figure_every(figure, rows);
     g_string_append(figure->setup, "in(series, value) = column(1) == series ? value : NaN\n");
     ferry_figure_first_of_two(figure, ferry_figure_series(results));
     g_string_append_printf(figure->plot, "set xlabel 'dirty rate [%s/s]'\n", bytes);
@@ -259,7 +265,7 @@ static void add_dirty_rate(FerryFigureTask *task)
         if (k == 1) {
             ferry_figure_second(figure);
         }
-        dirty_rate_plot(figure, results, per, per_ms, 4 + k);
+        dirty_rate_plot(figure, results, every, per, per_ms, 4 + k);
     }
     g_string_append(figure->plot, "unset multiplot\n");
     g_ptr_array_add(task->figures, g_steal_pointer(&figure));

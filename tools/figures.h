@@ -163,6 +163,8 @@ double ferry_figure_time_unit(double most, const char **out_unit);
 /* Two plots side by side under one key; the second begins behind ferry_figure_second. */
 void ferry_figure_first_of_two(FerryFigure *figure, unsigned series);
 void ferry_figure_second(FerryFigure *figure);
+/* " every N" if @rows are more points than a figure can show, and the caption says so; else "". */
+char *ferry_figure_every(FerryFigure *figure, guint rows);
 /* "set logscale AXIS" when [least, most] spans more than it is pleasant without. */
 void ferry_figure_scale(FerryFigure *figure, const char *axis, double least, double most);
 

@@ -358,3 +358,11 @@ def test_lines_of_bench_convergence(tmp_path):
     assert {row["policy"] for row in table(tmp_path / "out" / "data" / "runs.csv")} == \
         {"qemu", "ferry"}
     assert "Downtime: how it is spread" in text
+
+
+def test_many_points_are_thinned_in_the_figure_alone(tmp_path):
+    runs = [a_run(str(i), predicted_downtime_ms=i % 100, command=[]) for i in range(4000)]
+    text = good(tmp_path / "out", write(tmp_path / "r", *runs))
+    assert "Of 4000 points one in 3 is drawn." in text
+    assert len(table(tmp_path / "out" / "data" / "expected.csv")) == 4000
+    assert 'The other 3900 are in <a href="data/runs.csv">' in text
