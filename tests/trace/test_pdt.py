@@ -46,6 +46,15 @@ def test_both_readers_say_the_same(tmp_path, frames, flags):
         assert summary["totals"]["pages_written"] == summary["pages_written"]
 
 
+@pytest.mark.parametrize("name", ["gcc", "redis"])
+def test_recorded_traces(name):
+    trace = os.path.join(ROOT, "tests/vectors/traces", name + ".pdt")
+    lines = pdt("--frames", trace).stdout.splitlines()
+    assert lines[1:-1] == subprocess.run([TELL, trace], capture_output=True,
+                                         text=True).stdout.splitlines()
+    assert json.loads(lines[-1])["status"] == "whole"
+
+
 def test_zstd_instead_of_its_module(tmp_path):
     trace = make(tmp_path / "a.pdt", 30, FLUSHES)
     result = pdt(trace, without_module=True)
