@@ -15,7 +15,7 @@ HOT = set(range(64))
 WHOLE = PAGES * 4096
 
 
-def hot_set(path, frames=200, **header):
+def hot_set(path, frames=1000, **header):
     """A few pages in every frame, and all others in turn."""
     sets = [HOT | {(64 + 29 * i + j) % PAGES for j in range(24)} for i in range(frames)]
     write_trace(path, [("low", PAGES - 16), ("high", 16)], sets, interval_ns=20_000_000, **header)
@@ -88,7 +88,7 @@ def test_what_it_says_of_itself(trace, tmp_path):
     run, rounds = lines[0], lines[1:-1]
     assert run["command"] == ["ferry", *command] and run["kind"] == "replay"
     assert {line["id"] for line in lines[:-1]} == {"it"} and run["seed"] == 5
-    assert run["ram_bytes"] == WHOLE and run["length_ms"] == 4000 and run["rounds"] == 4
+    assert run["ram_bytes"] == WHOLE and run["length_ms"] == 20000 and run["rounds"] == 4
     assert [r["number"] for r in rounds] == [1, 2, 3, 4]
     assert sum(r["sent_pages"] for r in rounds) == run["sent_pages"]
     assert rounds[-1]["sent_pages"] == run["residual_pages"]
@@ -106,10 +106,10 @@ def test_what_it_says_of_itself(trace, tmp_path):
 def test_over_multifd_packed(trace, tmp_path):
     with Receive("--channels", "2") as there:
         run = run_of(replay(trace, there.uri, "--multifd", "2", "--compression", "zstd",
-                            "--content", "text", "--verify"))
+                            "--content", "text", "--verify", "--policy", "fixed-rounds=2"))
         assert there.end()[0] == 0
     assert run["verified"] == 1 and run["multifd"] == 2 and run["compression"] == "zstd"
-    assert run["amplification"] < 0.8, "text packs"
+    assert run["wire_bytes"] < run["sent_pages"] * 2048, "text packs"
 
 
 def test_classes_are_what_memory_holds(tmp_path):
@@ -136,10 +136,10 @@ def test_start_speed_and_repeat(tmp_path):
     assert words[:12] == [1] * 12 and min(words[12:20]) > 2, "the beginning is not played"
     assert sum(words) - 64 == run["writer"]["writes"]
     with Kept(tmp_path / "slow") as there:
-        run = run_of(replay(path, there.uri, *options, "--speed", "0.1"))
+        run = run_of(replay(path, there.uri, *options, "--speed", "0.03"))
         assert there.end()[0] == 0
         words = there.first_words("ram")
-    assert run["speed"] == 0.1 and max(words) == 2, "each at most once"
+    assert run["speed"] == 0.03 and max(words) == 2, "each at most once"
 
 
 def test_the_trace_ends_first(trace, tmp_path):
@@ -224,8 +224,8 @@ def test_what_is_no_trace_is_refused(what, says, tmp_path):
 def test_refused_before_it_begins(trace, tmp_path):
     [said] = replay(trace, "unix:/nowhere/at/all", status=5)
     assert "no such socket" in said["error"]
-    [said] = replay(trace, "unix:/nowhere", "--start", "5s", status=5)
-    assert "only 4.000 s long" in said["error"]
+    [said] = replay(trace, "unix:/nowhere", "--start", "25s", status=5)
+    assert "only 20.000 s long" in said["error"]
     [said] = replay(trace, "unix:/nowhere", "--snapshot", str(tmp_path / "none"), status=5)
     assert "No such file" in said["error"]
 
