@@ -187,17 +187,10 @@ static void add_expected(FerryFigureTask *task)
     g_ptr_array_add(task->figures, g_steal_pointer(&figure));
 }
 
-/* The median over the rounds behind the first: it is the guest's, not the first pass's. */
 static double dirty_rate(const FerryResultRun *run)
 {
-    g_autoptr(GArray) rates = g_array_new(FALSE, FALSE, sizeof(double));
-
-    for (guint i = 0; i < run->rounds->len; i++) {
-        ferry_numbers_add(rates, g_array_index(run->rounds, FerryResultRound, i)
-                                     .values[FERRY_ROUND_DIRTY_PAGES_PER_SECOND]);
-    }
-    ferry_numbers_sort(rates);
-    return ferry_numbers_median(rates) * ferry_result_page_bytes(run);
+    return ferry_result_over_rounds(run, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) *
+           ferry_result_page_bytes(run);
 }
 
 static void dirty_rate_plot(FerryFigure *figure, const FerryResults *results, const char *every,

@@ -233,3 +233,20 @@ double ferry_numbers_median(const GArray *numbers)
     return (g_array_index(numbers, double, (n - 1) / 2) + g_array_index(numbers, double, n / 2)) /
            2;
 }
+
+gboolean ferry_result_is_idle(const FerryResultRound *round)
+{
+    return round->values[FERRY_ROUND_SENT_BYTES] == 0;
+}
+
+double ferry_result_over_rounds(const FerryResultRun *run, FerryRoundValue value)
+{
+    g_autoptr(GArray) numbers = g_array_new(FALSE, FALSE, sizeof(double));
+
+    for (guint i = 0; i < run->rounds->len; i++) {
+        const FerryResultRound *round = &g_array_index(run->rounds, FerryResultRound, i);
+        ferry_numbers_add(numbers, ferry_result_is_idle(round) ? NAN : round->values[value]);
+    }
+    ferry_numbers_sort(numbers);
+    return ferry_numbers_median(numbers);
+}

@@ -21,26 +21,15 @@ static double value_of(const FerryResultRun *run, FerryRunValue value)
     return run->values[value];
 }
 
-/* The median over rounds. */
-static double over_rounds(const FerryResultRun *run, FerryRoundValue value)
-{
-    g_autoptr(GArray) numbers = g_array_new(FALSE, FALSE, sizeof(double));
-
-    for (guint i = 0; i < run->rounds->len; i++) {
-        ferry_numbers_add(numbers, g_array_index(run->rounds, FerryResultRound, i).values[value]);
-    }
-    ferry_numbers_sort(numbers);
-    return ferry_numbers_median(numbers);
-}
-
 static double wire_rate(const FerryResultRun *run)
 {
-    return over_rounds(run, FERRY_ROUND_BYTES_PER_SECOND);
+    return ferry_result_over_rounds(run, FERRY_ROUND_BYTES_PER_SECOND);
 }
 
 static double dirty_rate(const FerryResultRun *run)
 {
-    return over_rounds(run, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) * ferry_result_page_bytes(run);
+    return ferry_result_over_rounds(run, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) *
+           ferry_result_page_bytes(run);
 }
 
 static double page_rate(const FerryResultRun *run)

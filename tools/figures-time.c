@@ -239,6 +239,9 @@ static void add_rates(FerryFigureTask *task, GPtrArray *runs)
         const FerryResultRun *run = runs->pdata[i];
         for (guint k = first_round(run); k < run->rounds->len; k++) {
             const FerryResultRound *round = round_at(run, k);
+            if (ferry_result_is_idle(round)) {
+                continue;
+            }
             double dirty =
                 at(round, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) * ferry_result_page_bytes(run);
             most = fmax(most, fmax(dirty, at(round, FERRY_ROUND_BYTES_PER_SECOND)));

@@ -123,6 +123,10 @@ void ferry_results_free(FerryResults *results);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryResults, ferry_results_free)
 
 gboolean ferry_result_is_done(const FerryResultRun *run);
+/* The median of what @run's rounds say of @value; of those that sent something, as the others are
+ * too short to have rates. */
+double ferry_result_over_rounds(const FerryResultRun *run, FerryRoundValue value);
+gboolean ferry_result_is_idle(const FerryResultRound *round);
 /* Of a page, for rates that are told in pages: the run's page_bytes, else 4096. */
 double ferry_result_page_bytes(const FerryResultRun *run);
 /* JSON's array of arguments as a line for a shell. Free with g_free. */
