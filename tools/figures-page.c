@@ -201,8 +201,6 @@ static void append_overview(GString *html, const FerryFigureTask *task)
 
 static void append_tables(GString *html, const FerryResults *results)
 {
-    g_autoptr(GPtrArray) none = g_ptr_array_new();
-
     if (results->runs->len == 0) {
         return;
     }
