@@ -9,7 +9,7 @@
 #define WHEN_BITS 24u
 #define RADIX_BITS 12u
 #define FEW_EVENTS 32u /* are sorted the simple way */
-#define SAME_BYTES 64u /* a page of which all bytes are equal, packed */
+#define SAME_BYTES (PAGE / 128) /* a page of which all bytes are equal, packed */
 /* What is shorter is no trace of anything, and would be repeated without end. */
 #define REPEAT_MIN_NS 1000000u
 
