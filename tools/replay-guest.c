@@ -7,6 +7,8 @@
 
 #include "tools/replay-frame.h"
 
+#define FILL_STEP 4096u /* pages */
+
 struct FerryReplayGuest {
     FerryReplayGuestOptions options;
     FerryReplayPlace *places;
@@ -242,19 +244,25 @@ static void *live(void *data)
     return NULL;
 }
 
-static void fill(FerryReplayGuest *g)
+/* Zero pages are written, too: as in a guest that booted they are there, and cost no fault later.
+ */
+static gboolean fill(FerryReplayGuest *g, GError **error)
 {
     const FerryReplayGuestOptions *o = &g->options;
 
     for (unsigned i = 0; i < o->n_places && o->content != FERRY_REPLAY_KEEP; i++) {
         for (uint64_t p = 0; p < g->places[i].n_pages; p++) {
             uint64_t page = g->first[i] + p;
-            if (o->content != FERRY_REPLAY_TRACE || o->classes[page] != FERRY_TRACE_CLASS_ZERO) {
-                ferry_replay_write(o->content, g->places[i].host + p * FERRY_REPLAY_PAGE,
-                                   o->classes[page], ~(o->seed ^ page));
+            if (p % FILL_STEP == 0 && o->interrupt && ferry_interrupt_is_raised(o->interrupt)) {
+                g_set_error_literal(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_CANCELLED,
+                                    "cancelled");
+                return FALSE;
             }
+            ferry_replay_write(o->content, g->places[i].host + p * FERRY_REPLAY_PAGE,
+                               o->classes[page], ~(o->seed ^ page));
         }
     }
+    return TRUE;
 }
 
 FerryReplayGuest *ferry_replay_guest_new(const FerryReplayGuestOptions *options, GError **error)
@@ -278,7 +286,9 @@ FerryReplayGuest *ferry_replay_guest_new(const FerryReplayGuestOptions *options,
     ferry_replay_clock_init(&g->clock, options->speed, ferry_now_ns(), options->start_ns);
     ferry_replay_frame_init(&g->frame);
     g->stop = TRUE;
-    fill(g);
+    if (!fill(g, error)) {
+        return NULL;
+    }
     int failed = pthread_create(&g->thread, NULL, live, g);
     if (failed) {
         g_set_error(error, FERRY_ENGINE_ERROR, FERRY_ENGINE_ERROR_REFUSED, "a writing thread: %s",

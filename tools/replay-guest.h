@@ -31,7 +31,8 @@ typedef struct {
     FerryReplayContent content;
     uint64_t seed, start_ns; /* of the guest's time at first */
     double speed;
-    FerryDirtyMarks *marks; /* each write is marked; NULL: a log sees it by itself. Borrowed */
+    FerryInterrupt *interrupt; /* ends the filling of memory; NULL: nothing does. Borrowed */
+    FerryDirtyMarks *marks;    /* each write is marked; NULL: a log sees it by itself. Borrowed */
     FerryReplayFrames frames;
 } FerryReplayGuestOptions;
 

@@ -262,6 +262,7 @@ static gboolean set_up(Replay *r, FerryGuest **out_guest, GError **error)
     guest.places = ferry_replay_memory_places(run->memory, &guest.n_places);
     guest.classes = classes;
     guest.content = run->content;
+    guest.interrupt = r->interrupt;
     guest.start_ns = ferry_replay_trace_start_ns(run->trace);
     guest.marks = ferry_replay_memory_marks(run->memory);
     guest.frames = ferry_replay_trace_frames(run->trace);
