@@ -202,11 +202,21 @@ static gboolean add_words(FerrySimulatePlan *plan, FerrySimulateWhich which, cha
     return TRUE;
 }
 
+static gboolean too_many(GError **error)
+{
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "these are more than %u runs",
+                RUNS_MAX);
+    return FALSE;
+}
+
 /* @runs seeds from each one on. */
 static gboolean multiply_seeds(FerrySimulatePlan *plan, unsigned runs, GError **error)
 {
     GArray *first = plan->values[FERRY_SIMULATE_SEED];
 
+    if (plan->n_runs * first->len * runs > RUNS_MAX) {
+        return too_many(error);
+    }
     plan->values[FERRY_SIMULATE_SEED] = g_array_new(FALSE, FALSE, sizeof(FerrySimulateValue));
     for (guint i = 0; i < first->len; i++) {
         g_autofree char *known = g_strdup_printf("%u %s", FERRY_SIMULATE_SEED,
@@ -243,13 +253,12 @@ static gboolean check_source(const FerrySimulatePlan *plan, GError **error)
     } else if (given[FERRY_SIMULATE_WORKLOAD] &&
                (given[FERRY_SIMULATE_START] || given[FERRY_SIMULATE_AT_END])) {
         why = "--start and --at-end are for --trace";
-    } else if (plan->n_runs > RUNS_MAX) {
-        why = "these are more than 1000000 runs";
     }
     if (why) {
         g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, why);
+        return FALSE;
     }
-    return !why;
+    return plan->n_runs <= RUNS_MAX || too_many(error);
 }
 
 gboolean ferry_simulate_plan_init(FerrySimulatePlan *plan, char ***words, unsigned runs,

@@ -78,7 +78,9 @@ def documented(title):
     ([*MODEL, "--link-change", "every:1s"], "it has no step"),
     ([*MODEL, "--runs", "0"], "--runs is 1 to 1000000"),
     ([*MODEL, "--jobs", "-1"], "--jobs is 1 to 1024"),
-    ([*MODEL, "--runs", "1000000", "--policy", "ferry,qemu"], "more than 1000000 runs"),
+    ([*MODEL, "--runs", "1000000", "--bandwidth", "1M,2M"], "more than 1000000 runs"),
+    ([*MODEL, "--runs", "600", "--jitter", ",".join(map(str, range(60))), "--policy",
+      ",".join(f"fixed-rounds={n}" for n in range(1, 60))], "more than 1000000 runs"),
     (["--workload", "dance", "--ram", "64M"], "--workload 'dance': "),
     (["--workload", "uniform,size=1G,rate=1", "--ram", "64M"], "--workload 'uniform,size=1G"),
     ([*MODEL, "--costs", "/dev/null"], "--costs: /dev/null: it is no "),
@@ -313,9 +315,9 @@ def a_worker_of(process):
 
 def test_a_worker_that_dies_is_told_by_its_parameters():
     process = begin("--jobs", "1", "--json", "--policy", "qemu", "--until", "600s", "--no-bounds")
-    os.kill(a_worker_of(process), signal.SIGSEGV)
+    os.kill(a_worker_of(process), signal.SIGKILL)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 1 and "died by signal 11" in err and "policy=qemu" in err
+    assert process.returncode == 1 and "died by signal 9" in err and "policy=qemu" in err
     told = runs(out)
     assert [r["outcome"] for r in told] == ["failed"] and told[0]["policy"] == "qemu"
 
