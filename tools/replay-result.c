@@ -8,15 +8,6 @@
 #include "tools/format.h"
 #include "tools/replay.h"
 
-static char *id_of(const FerryReplayOptions *o)
-{
-    g_autofree char *name = g_path_get_basename(o->trace_path);
-
-    return o->id ? g_strdup(o->id)
-                 : g_strdup_printf("replay trace=%s policy=%s seed=%" G_GUINT64_FORMAT, name,
-                                   o->policy_name, o->seed);
-}
-
 static uint64_t known(uint64_t value, gboolean is_known)
 {
     return is_known ? value : FERRY_RESULT_UNKNOWN;
@@ -53,6 +44,10 @@ static void add_parameters(FerryResultLine *l, const FerryReplayOptions *o, cons
     ferry_result_line_number(l, "speed", o->speed);
     ferry_result_line_ms(l, "start_ms", ferry_replay_trace_start_ns(r->trace));
     ferry_result_line_text(l, "at_end", o->repeat ? "repeat" : "stop");
+    uint64_t start_ns = ferry_replay_trace_start_ns(r->trace);
+    uint64_t repeats =
+        (r->stats.guest_ns - start_ns) / (ferry_replay_trace_length_ns(r->trace) - start_ns);
+    ferry_result_line_count(l, "trace_repeats", known(repeats, o->repeat && repeats > 0));
     ferry_result_line_text(l, "snapshot", o->send.input);
     ferry_result_line_text(l, "dirty_log", ferry_replay_memory_log_name(r->memory));
     ferry_result_line_text(l, "destination", r->progress.peer_is_ferry ? "ferry" : "other");
@@ -117,6 +112,7 @@ static void add_amounts(FerryResultLine *l, const FerryReplayRun *r)
                              r->has_bounds && least > 0 ? (double)p->sent_bytes / least : NAN);
     ferry_result_line_count(l, "sent_pages", p->normal_pages + p->xbzrle_pages);
     ferry_result_line_count(l, "zero_pages", p->zero_pages);
+    ferry_result_line_count(l, "packed_pages", p->coded_pages);
     ferry_result_line_count(l, "false_dirty_pages", p->unchanged_pages_estimate);
     ferry_result_line_count(l, "residual_pages", last ? pages_of(last) : FERRY_RESULT_UNKNOWN);
     ferry_result_line_number(l, "throttle_percent_seconds", (double)p->throttled_ns / 1e7);
@@ -146,11 +142,10 @@ static void add_writer(FerryResultLine *l, const FerryReplayRun *r)
 
 static char *run_line(const FerryReplayOptions *o, const FerryReplayRun *r)
 {
-    g_autofree char *id = id_of(o);
     FerryResultLine l;
 
     ferry_result_line_begin(&l, "run");
-    ferry_result_line_text(&l, "id", id);
+    ferry_result_line_text(&l, "id", o->id);
     ferry_result_line_text(&l, "kind", "replay");
     ferry_result_line_texts(&l, "command", (const char *const *)o->command);
     add_parameters(&l, o, r);
@@ -207,7 +202,6 @@ static char *host_line(const FerryReplayRun *r)
 
 char *ferry_replay_lines(const FerryReplayOptions *o, const FerryReplayRun *r)
 {
-    g_autofree char *id = id_of(o);
     g_autofree char *run = run_line(o, r);
     g_autofree char *host = host_line(r);
     GString *lines = g_string_new(run);
@@ -215,7 +209,7 @@ char *ferry_replay_lines(const FerryReplayOptions *o, const FerryReplayRun *r)
     for (guint i = 0; i < r->rounds->len; i++) {
         const FerryReplayRound *round = &g_array_index(r->rounds, FerryReplayRound, i);
         if (round->has_report) {
-            g_autofree char *line = round_line(id, round);
+            g_autofree char *line = round_line(o->id, round);
             g_string_append(lines, line);
         }
     }

@@ -144,6 +144,48 @@ static gboolean understand_way(Words *w, GError **error)
     return !wrong || bad(error, "%s", wrong);
 }
 
+/* Of what was given: the same run has the same name, and another has another. */
+static char *name_run(const Words *w)
+{
+    const FerryReplayOptions *o = &w->options;
+    const struct {
+        const char *name, *text;
+    } given[] = {
+        {"max-bandwidth",  w->max_bandwidth },
+        {"downtime-limit", w->downtime_limit},
+        {"on-stall",       w->on_stall      },
+        {"timeout",        w->timeout       },
+        {"on-timeout",     w->on_timeout    },
+        {"compression",    w->compression   },
+        {"content",        w->content       },
+        {"start",          w->start         },
+        {"snapshot",       o->send.input    },
+        {"dirty-log",      w->log           },
+    };
+    g_autofree char *trace = g_path_get_basename(o->trace_path);
+    GString *name = g_string_new("replay trace=");
+
+    g_string_append(name, trace);
+    for (size_t i = 0; i < G_N_ELEMENTS(given); i++) {
+        if (given[i].text) {
+            g_string_append_printf(name, " %s=%s", given[i].name, given[i].text);
+        }
+    }
+    if (w->multifd >= 0) {
+        g_string_append_printf(name, " multifd=%d", w->multifd);
+    }
+    if (w->level >= 0) {
+        g_string_append_printf(name, " level=%d", w->level);
+    }
+    if (o->speed < 1 || o->speed > 1) {
+        g_string_append_printf(name, " speed=%g", o->speed);
+    }
+    g_string_append_printf(name, "%s%s seed=%" G_GUINT64_FORMAT " policy=%s",
+                           o->repeat ? " repeat" : "", o->auto_converge ? " auto-converge" : "",
+                           o->seed, o->policy_name);
+    return g_string_free(name, FALSE);
+}
+
 static char **dup_command(int argc, char **argv)
 {
     g_autoptr(GStrvBuilder) b = g_strv_builder_new();
@@ -219,5 +261,6 @@ FerryExit ferry_verb_replay(int argc, char **argv)
         !understand_way(&w, &error)) {
         return ferry_verb_fail("replay", FERRY_EXIT_USAGE, FALSE, "%s", error->message);
     }
+    o->id = o->id ? o->id : name_run(&w);
     return ferry_replay_run(o);
 }
