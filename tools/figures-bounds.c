@@ -72,7 +72,7 @@ static double add_rows(FerryFigure *figure, const Group *group, double *out_late
         const double *v = run->values;
         const double values[4] = {v[FERRY_RUN_RESIDUAL_BYTES], v[FERRY_RUN_CLAIRVOYANT_LOW],
                                   v[FERRY_RUN_CLAIRVOYANT_HIGH], v[FERRY_RUN_CAUSAL_BYTES]};
-        row(figure->csv, "run", run->policy_index + 1, run->policy, v[FERRY_RUN_PRECOPY_MS],
+        row(figure->csv, "run", run->policy_index + 1, run->series, v[FERRY_RUN_PRECOPY_MS],
             values);
         for (unsigned k = 0; k < 4; k++) {
             most = fmax(most, values[k]);

@@ -149,7 +149,7 @@ static void add_expected(FerryFigureTask *task)
             least = fmin(least, fmin(expected, actual));
             most = fmax(most, fmax(expected, actual));
             ferry_csv_number(figure->csv, run->policy_index, ',');
-            ferry_csv_text(figure->csv, run->policy, ',');
+            ferry_csv_text(figure->csv, run->series, ',');
             ferry_csv_number(figure->csv, expected, ',');
             ferry_csv_number(figure->csv, actual, '\n');
             rows++;
@@ -235,7 +235,7 @@ static void add_dirty_rate(FerryFigureTask *task)
             longest[k] = fmax(longest[k], ms[k]);
         }
         ferry_csv_number(figure->csv, run->policy_index, ',');
-        ferry_csv_text(figure->csv, run->policy, ',');
+        ferry_csv_text(figure->csv, run->series, ',');
         ferry_csv_number(figure->csv, rate, ',');
         ferry_csv_number(figure->csv, ms[0], ',');
         ferry_csv_number(figure->csv, ms[1], '\n');

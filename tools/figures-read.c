@@ -104,17 +104,17 @@ static FerryResultRun *run_of(FerryResults *results, JsonObject *object, GError 
     return find_run(results, id);
 }
 
-static void note_policy(FerryResults *results, FerryResultRun *run)
+/* "bandwidth=64M seed=1": what was given. */
+static void note_keys(FerryResults *results, const FerryResultRun *run)
 {
-    gpointer index = g_hash_table_lookup(results->policy_indices, run->policy);
+    g_auto(GStrv) words = g_strsplit(run->id, " ", 64);
 
-    if (!index) {
-        char *name = g_strdup(run->policy);
-        g_ptr_array_add(results->policies, name);
-        index = GUINT_TO_POINTER(results->policies->len);
-        g_hash_table_insert(results->policy_indices, name, index);
+    for (char **word = words; *word; word++) {
+        char *equals = strchr(*word, '=');
+        if (equals) {
+            g_hash_table_add(results->given, g_strndup(*word, (gsize)(equals - *word)));
+        }
     }
-    run->policy_index = GPOINTER_TO_UINT(index) - 1;
 }
 
 static gboolean take_run(FerryResults *results, JsonObject *object, GError **error)
@@ -144,7 +144,7 @@ static gboolean take_run(FerryResults *results, JsonObject *object, GError **err
     JsonNode *seed = json_object_get_member(object, "seed");
     run->seed = seed ? ferry_result_scalar(seed) : NULL;
     take_parameters(results, run, object);
-    note_policy(results, run);
+    note_keys(results, run);
     run->is_known = TRUE;
     return TRUE;
 }
@@ -275,7 +275,8 @@ static gboolean take_convergence(FerryResults *results, JsonObject *object, GErr
         !ferry_result_number(object, "limit_ms", &limit_ms, error)) {
         return *contender != '\0' || ferry_result_bad(error, "there is no 'contender'");
     }
-    id = g_strdup_printf("%s/%s/%s/%s/%s", load, link, limit, contender, number);
+    id = g_strdup_printf("load=%s bandwidth=%sM downtime-limit=%s run=%s policy=%s", load, link,
+                         limit, number, contender);
     FerryResultRun *run = find_run(results, id);
     if (run->is_known) {
         return ferry_result_bad(error, "there is a run '%s' already", id);
@@ -298,7 +299,8 @@ static gboolean take_convergence(FerryResults *results, JsonObject *object, GErr
     add_parameter(results, run, "bandwidth_bytes_per_second",
                   g_strdup_printf("%.10g", link_mib * 1048576));
     add_parameter(results, run, "downtime_limit_ms", g_strdup(limit));
-    note_policy(results, run);
+    add_parameter(results, run, "load", g_strdup(run->input));
+    note_keys(results, run);
     run->is_known = TRUE;
     return TRUE;
 }

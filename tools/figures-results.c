@@ -130,7 +130,7 @@ FerryResults *ferry_results_new(void)
     results->hosts = g_ptr_array_new_with_free_func(g_free);
     results->notes = g_ptr_array_new_with_free_func(g_free);
     results->by_id = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    results->policy_indices = g_hash_table_new(g_str_hash, g_str_equal);
+    results->given = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     results->parameter_names = g_hash_table_new(g_str_hash, g_str_equal);
     return results;
 }
@@ -139,7 +139,7 @@ void ferry_results_free(FerryResults *results)
 {
     if (results) {
         g_hash_table_unref(results->by_id);
-        g_hash_table_unref(results->policy_indices);
+        g_hash_table_unref(results->given);
         g_hash_table_unref(results->parameter_names);
         g_ptr_array_unref(results->files);
         g_ptr_array_unref(results->runs);
@@ -161,6 +161,33 @@ static int by_number(gconstpointer a, gconstpointer b)
     return d < 0 ? -1 : d > 0;
 }
 
+/* A series is a policy; of one kind of runs, if there are several kinds. */
+static void name_series(FerryResults *results)
+{
+    g_autoptr(GHashTable) indices = g_hash_table_new(g_str_hash, g_str_equal);
+    const FerryResultRun *first = results->runs->len > 0 ? results->runs->pdata[0] : NULL;
+    gboolean is_mixed = FALSE;
+
+    for (guint i = 0; i < results->runs->len; i++) {
+        const FerryResultRun *run = results->runs->pdata[i];
+        is_mixed = is_mixed || strcmp(run->kind, first->kind) != 0;
+    }
+    for (guint i = 0; i < results->runs->len; i++) {
+        FerryResultRun *run = results->runs->pdata[i];
+        g_autofree char *name =
+            is_mixed ? g_strdup_printf("%s, %s", run->policy, run->kind) : g_strdup(run->policy);
+        gpointer index = g_hash_table_lookup(indices, name);
+        if (!index) {
+            g_ptr_array_add(results->policies, g_strdup(name));
+            index = GUINT_TO_POINTER(results->policies->len);
+            g_hash_table_insert(indices, results->policies->pdata[results->policies->len - 1],
+                                index);
+        }
+        run->policy_index = GPOINTER_TO_UINT(index) - 1;
+        run->series = results->policies->pdata[run->policy_index];
+    }
+}
+
 void ferry_results_finish(FerryResults *results)
 {
     guint dropped = 0;
@@ -176,6 +203,7 @@ void ferry_results_finish(FerryResults *results)
         i++;
     }
     g_hash_table_remove_all(results->by_id);
+    name_series(results);
     if (dropped > 0) {
         g_ptr_array_add(
             results->notes,

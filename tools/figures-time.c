@@ -37,14 +37,13 @@ static char *panel_title(GPtrArray *runs, guint panel)
 {
     const FerryResultRun *run = runs->pdata[panel];
     g_auto(GStrv) words = g_strsplit(run->id, " ", 64);
-    g_autoptr(GString) title = g_string_new(NULL);
+    g_autoptr(GString) title = g_string_new(strstr(run->id, run->series) ? "" : run->series);
+    const char *between = title->len > 0 ? ": " : "";
 
-    if (*run->policy && !strstr(run->id, run->policy)) {
-        g_string_append_printf(title, "%s: ", run->policy);
-    }
     for (char **word = words; *word; word++) {
         if (runs->len == 1 || !is_in_all(runs, *word)) {
-            g_string_append_printf(title, "%s%s", title->len > 0 ? " " : "", *word);
+            g_string_append_printf(title, "%s%s", between, *word);
+            between = " ";
         }
     }
     return ferry_figure_quote(title->len > 0 ? title->str : run->id, 100);

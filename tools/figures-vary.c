@@ -61,6 +61,31 @@ static gboolean axis_of(const FerryResults *results, const char *name, Axis *out
     return out->texts->len > 1 && out->texts->len <= VALUES_MAX;
 }
 
+/* A name without its unit, and the unit; of sizes in a model's words too. */
+static char *plain_name(const char *name, const char **out_unit)
+{
+    static const char *const units[] = {"_bytes_per_second", "_bytes", "_ms", "_percent"};
+
+    *out_unit = strcmp(name, "workload.size") == 0 ? "_bytes" : "";
+    for (unsigned i = 0; i < G_N_ELEMENTS(units); i++) {
+        if (g_str_has_suffix(name, units[i])) {
+            *out_unit = units[i];
+            return g_strndup(name, strlen(name) - strlen(units[i]));
+        }
+    }
+    return g_strdup(name);
+}
+
+/* Ids are made of the options that were given: what else differs between runs is no parameter. */
+static gboolean was_given(const FerryResults *results, const char *name)
+{
+    const char *unit;
+    g_autofree char *option = g_strdelimit(plain_name(name, &unit), "_", '-');
+
+    return g_hash_table_size(results->given) == 0 || g_str_has_prefix(option, "workload") ||
+           g_hash_table_contains(results->given, option);
+}
+
 /* Whether one follows from the other, as what buffers hold follows from the link. */
 static gboolean follows(const FerryResults *results, const char *name, const char *from)
 {
@@ -147,21 +172,6 @@ static void add_rows(FerryFigure *figure, const FerryResults *results, const Axi
             }
         }
     }
-}
-
-/* A name without its unit, and the unit; of sizes in a model's words too. */
-static char *plain_name(const char *name, const char **out_unit)
-{
-    static const char *const units[] = {"_bytes_per_second", "_bytes", "_ms", "_percent"};
-
-    *out_unit = strcmp(name, "workload.size") == 0 ? "_bytes" : "";
-    for (unsigned i = 0; i < G_N_ELEMENTS(units); i++) {
-        if (g_str_has_suffix(name, units[i])) {
-            *out_unit = units[i];
-            return g_strndup(name, strlen(name) - strlen(units[i]));
-        }
-    }
-    return g_strdup(name);
 }
 
 static void x_axis(FerryFigure *figure, const Axis *axis, double *out_per)
@@ -258,22 +268,33 @@ static gboolean add_axis(FerryFigureTask *task, const Axis *axis)
     return TRUE;
 }
 
+static void leave_out(FerryFigureTask *task, const char *name, const char *why)
+{
+    g_ptr_array_add(task->notes,
+                    g_strdup_printf("No figure against %s: there are too many %s.", name, why));
+}
+
 void ferry_figures_of_parameters(FerryFigureTask *task)
 {
     const FerryResults *results = task->results;
     g_autoptr(GPtrArray) drawn = g_ptr_array_new();
 
     for (guint i = 0; i < results->parameters->len; i++) {
+        const char *name = results->parameters->pdata[i];
         Axis axis;
-        gboolean is_varied = axis_of(results, results->parameters->pdata[i], &axis);
-        if (is_varied && drawn->len < FIGURES_MAX && is_new(results, axis.name, drawn)) {
-            if (add_axis(task, &axis)) {
-                g_ptr_array_add(drawn, (char *)axis.name);
+        if (!was_given(results, name)) {
+            continue;
+        }
+        if (!axis_of(results, name, &axis)) {
+            if (axis.texts->len > VALUES_MAX) {
+                leave_out(task, name, "values");
             }
-        } else if (axis.texts->len > VALUES_MAX || (is_varied && drawn->len == FIGURES_MAX)) {
-            g_ptr_array_add(task->notes,
-                            g_strdup_printf("No figure against %s: there are too many %s.",
-                                            axis.name, is_varied ? "others" : "values"));
+        } else if (is_new(results, name, drawn)) {
+            if (drawn->len == FIGURES_MAX) {
+                leave_out(task, name, "others");
+            } else if (add_axis(task, &axis)) {
+                g_ptr_array_add(drawn, (char *)name);
+            }
         }
         g_ptr_array_unref(axis.texts);
     }

@@ -84,7 +84,8 @@ typedef struct {
     char *id, *kind, *policy, *input, *outcome, *why; /* "" where the file says nothing */
     char *seed, *command;                             /* of a shell */
     unsigned file, policy_index;
-    gboolean is_known; /* there was a line of type run, not only rounds */
+    const char *series; /* results->policies[policy_index] */
+    gboolean is_known;  /* there was a line of type run, not only rounds */
     double values[FERRY_N_RUN_VALUES];
     GHashTable *parameters; /* name -> text: everything else that the line says */
     GArray *rounds;         /* FerryResultRound, by number */
@@ -99,16 +100,18 @@ typedef struct {
 
 /* All files together. Names are in the order in which they were met. */
 typedef struct {
-    GPtrArray *files;      /* char *, as they were given */
-    GPtrArray *runs;       /* FerryResultRun */
-    GPtrArray *policies;   /* char * */
+    GPtrArray *files; /* char *, as they were given */
+    GPtrArray *runs;  /* FerryResultRun */
+    GPtrArray
+        *policies; /* char *: "ferry", or "ferry, replay" if there are several kinds of runs */
     GPtrArray *parameters; /* char *: names of parameters of any run */
     GPtrArray *bounds;     /* FerryResultBound */
     GPtrArray *sweeps;     /* char *: the commands of sweeps */
     GPtrArray *hosts;      /* char *: where it ran, for people */
     GPtrArray *notes;      /* char *: what was left out, and why */
     GHashTable *by_id;     /* "FILE ID" -> FerryResultRun, borrowed */
-    GHashTable *policy_indices, *parameter_names;
+    GHashTable *parameter_names;
+    GHashTable *given; /* names of options that ids have */
 } FerryResults;
 
 FerryResults *ferry_results_new(void);
@@ -117,7 +120,7 @@ FerryResultRun *ferry_result_run_new(const char *id, unsigned file);
 FerryResultBound *ferry_result_bound_new(void);
 /* Adds the JSON lines of @path. Everything in them is checked: errors name file and line. */
 gboolean ferry_results_read(FerryResults *results, const char *path, GError **error);
-/* Drops rounds without a run, and says so. After the last file. */
+/* Drops rounds without a run, and says so; names policies. After the last file. */
 void ferry_results_finish(FerryResults *results);
 void ferry_results_free(FerryResults *results);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryResults, ferry_results_free)

@@ -1,5 +1,5 @@
-"""ferry report: what is drawn from which results, and that nothing in a file means anything to gnuplot
-or to a browser."""
+"""ferry report: what is drawn from which results, and that nothing in a file means anything to
+gnuplot or to a browser."""
 import csv
 import html.parser
 import json
@@ -17,7 +17,8 @@ from traces import write_trace
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SWEEP = os.path.join(ROOT, "tests", "vectors", "results", "sweep.jsonl")
 LIVE = os.path.join(ROOT, "tests", "vectors", "results", "convergence.jsonl")
-HOSTILE = "</svg><script>x()</script>\u202e'; system(\"touch owned\"); `touch owned` @x {/=99 y}\n$(z)"
+HOSTILE = ("</svg><script>x()</script>\u202e'; system(\"touch owned\"); `touch owned` @x {/=99 y}"
+           "\n$(z)")
 
 pytestmark = pytest.mark.skipif(not shutil.which("gnuplot"), reason="there is no gnuplot here")
 
@@ -79,8 +80,12 @@ class Page(html.parser.HTMLParser):
 
 
 def files_of(folder):
-    return {os.path.relpath(os.path.join(at, name), folder): open(os.path.join(at, name), "rb").read()
-            for at, _, names in os.walk(folder) for name in names}
+    paths = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+    found = {}
+    for path in paths:
+        with open(path, "rb") as f:
+            found[os.path.relpath(path, folder)] = f.read()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -162,21 +167,24 @@ def test_numbers_are_those_of_the_file(sweep):
 
 def test_every_member_of_the_format_is_a_column(sweep):
     text = read(os.path.join(ROOT, "docs", "results.md"))
-    bounds = text[text.index("`bounds`: "):text.index("A\nratio") if "A\nratio" in text else None]
+    bounds = text[text.index("`bounds`: "):]
     columns = set(table(sweep / "data" / "runs.csv")[0])
-    known = {name for name in re.findall(r"`(\w+)`", bounds[:bounds.index("`verdict`")])} - {"bounds"}
-    assert {f"bounds.{name}" for name in known} <= columns
+    known = set(re.findall(r"`(\w+)`", bounds[:bounds.index("`verdict`")])) - {"bounds"}
+    assert len(known) == 10 and {f"bounds.{name}" for name in known} <= columns
 
 
 def test_medians_and_whiskers_of_a_varied_parameter(tmp_path):
-    runs = [a_run(f"{rate} {i}", bandwidth_bytes_per_second=rate, total_ms=rate / 1000 + i,
-                  queue_bytes=rate // 10) for rate in (1000000, 2000000) for i in (1, 2, 6)]
-    runs.append(a_run("x", bandwidth_bytes_per_second=2000000, queue_bytes=200000, outcome="unfinished",
-                      total_ms=9e9))
+    def run(rate, seed, **more):
+        return a_run(f"bandwidth={rate} queue={rate // 10} seed={seed}",
+                     bandwidth_bytes_per_second=rate, queue_bytes=rate // 10, **more)
+
+    runs = [run(mb * 10**6, i, total_ms=mb * 1000 + i) for mb in (1, 2) for i in (1, 2, 6)]
+    runs.append(run(2 * 10**6, 7, outcome="unfinished", total_ms=9e9))
     good(tmp_path / "out", write(tmp_path / "r", *runs))
     rows = table(tmp_path / "out" / "data" / "against-bandwidth.csv")
     assert [(row["runs"], row["done"], row["total_ms"], row["total_min_ms"], row["total_max_ms"])
-            for row in rows] == [("3", "3", "1002", "1001", "1006"), ("4", "3", "2002", "2001", "2006")]
+            for row in rows] == [("3", "3", "1002", "1001", "1006"),
+                                 ("4", "3", "2002", "2001", "2006")]
     assert not (tmp_path / "out" / "against-queue.svg").exists(), "it follows from the bandwidth"
 
 
@@ -205,11 +213,11 @@ def test_labels_mean_nothing(tmp_path):
             for i in range(3)]
     rounds = [a_round(run["id"], throttle_percent=5, dirty_pages_per_second=400 * (i + 1))
               for i, run in enumerate(runs)]
-    write_trace(tmp_path / "t.pdt", [(HOSTILE.replace("\n", ""), 100)], [{1, 2}, {3}], guest=HOSTILE,
-                curve=[[10**8, 1], [2 * 10**8, 2]])
+    write_trace(tmp_path / "t.pdt", [(HOSTILE.replace("\n", ""), 100)], [{1, 2}, {3}],
+                guest=HOSTILE, curve=[[10**8, 1], [2 * 10**8, 2]])
     out = tmp_path / "out"
-    text = good(out, write(tmp_path / "r", *runs, *rounds), "--trace", tmp_path / "t.pdt", "--title",
-                HOSTILE, formats="svg,png")
+    text = good(out, write(tmp_path / "r", *runs, *rounds), "--trace", tmp_path / "t.pdt",
+                "--title", HOSTILE, formats="svg,png")
     page = Page(text)
     assert "script" not in page.tags and page.tags.count("figure") >= 9
     assert "\u202e" not in text and "&lt;script&gt;" in text
@@ -366,3 +374,15 @@ def test_many_points_are_thinned_in_the_figure_alone(tmp_path):
     assert "Of 4000 points one in 3 is drawn." in text
     assert len(table(tmp_path / "out" / "data" / "expected.csv")) == 4000
     assert 'The other 3900 are in <a href="data/runs.csv">' in text
+
+
+def test_a_policy_simulated_and_real_is_two_series(tmp_path):
+    case = "trace=t.pdt bandwidth=1M seed=1 policy=ferry"
+    paths = [write(tmp_path / kind, a_round(case), a_run(case, kind=kind, verified=len(kind)))
+             for kind in ("simulate", "replay")]
+    text = good(tmp_path / "out", *paths)
+    assert "<th>ferry, simulate</th><th>ferry, replay</th>" in text
+    script = read(tmp_path / "out" / "data" / "remaining.gp")
+    assert "set title 'ferry, simulate' " in script and "set title 'ferry, replay' " in script
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith("against-")], \
+        "what was not given is no parameter"

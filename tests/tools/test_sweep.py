@@ -13,8 +13,8 @@ SWEEP = os.path.join(ROOT, "bench", "sweep")
 MODELS = ["uniform,size=4M,rate=500", "uniform,size=4M,rate=900"]
 CONFIG = {
     "ferry": FERRY, "output": "out", "title": "Two 'models'",
-    "simulate": {"workload": MODELS, "ram": "8M", "bandwidth": ["4M", "8M"], "auto-converge": [True, False],
-                 "seed": [1, 2], "policy": ["ferry", "qemu"]},
+    "simulate": {"workload": MODELS, "ram": "8M", "bandwidth": ["4M", "8M"],
+                 "auto-converge": [True, False], "seed": [1, 2], "policy": ["ferry", "qemu"]},
     "split": ["workload", "bandwidth"], "flags": ["rounds", "reproducible"],
     "report": ["--format", "svg"],
 }
