@@ -5,7 +5,8 @@
 #include <sys/mman.h>
 
 #define MACHINE "ferry-replay"
-#define NAME_BYTES 200 /* of a trace's name for a block; idstrs have 255 */
+#define NAME_BYTES 200   /* of a trace's name for a block; idstrs have 255 */
+#define BLOCKS_MAX 1024u /* a process may have had any number of mappings */
 
 struct FerryReplayMemory {
     FerryGuest *own;       /* NULL: the capture's */
@@ -70,6 +71,12 @@ static gboolean map_own(FerryReplayMemory *m, const FerryTraceHeader *h, GError 
                       g_strerror(errno));
     }
     use_small_pages(m->mapping, m->mapping_bytes);
+    if (h->blocks->len > BLOCKS_MAX) { /* they lie there one behind the other just the same */
+        m->places[0] =
+            (FerryReplayPlace){.host = m->mapping, .n_pages = m->mapping_bytes / FERRY_REPLAY_PAGE};
+        m->names[0] = g_strdup("trace");
+        return TRUE;
+    }
     for (unsigned i = 0; i < m->n_places; i++) {
         m->places[i] = (FerryReplayPlace){
             .host = (uint8_t *)m->mapping + at, .n_pages = block_of(h, i)->pages, .block = block};
@@ -201,7 +208,7 @@ FerryReplayMemory *ferry_replay_memory_new(const FerryTraceHeader *h, FerryCaptu
     g_autoptr(FerryReplayMemory) m = g_new0(FerryReplayMemory, 1);
 
     m->capture = capture;
-    m->n_places = h->blocks->len;
+    m->n_places = !capture && h->blocks->len > BLOCKS_MAX ? 1 : h->blocks->len;
     m->places = g_new0(FerryReplayPlace, m->n_places + 1);
     m->names = g_new0(char *, m->n_places + 1);
     if (!(capture ? use_capture(m, h, error) : map_own(m, h, error)) || !open_log(m, log, error)) {

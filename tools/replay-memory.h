@@ -1,5 +1,6 @@
-/* The memory a trace is replayed on, as a guest that can be migrated: blocks as the trace has them,
- * or those of a snapshot, whose devices and state are its guest's then. */
+/* The memory a trace is replayed on, as a guest that can be migrated: blocks as the trace has them
+ * (one, if it has very many), or those of a snapshot, whose devices and state are its guest's then.
+ */
 #pragma once
 #include "engine/capture.h"
 #include "tools/replay-guest.h"

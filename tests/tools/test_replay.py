@@ -142,6 +142,17 @@ def test_start_speed_and_repeat(tmp_path):
     assert run["speed"] == 0.03 and max(words) == 2, "each at most once"
 
 
+def test_mappings_without_number(tmp_path):
+    path = str(tmp_path / "trace.pdt")
+    write_trace(path, [(f"{n % 7}", n % 3) for n in range(3000)], [set(range(0, 3000, 3))] * 500,
+                interval_ns=20_000_000)
+    with Receive() as there:
+        run = run_of(replay(path, there.uri, "--policy", "fixed-rounds=2", "--verify"))
+        status, said = there.end()
+    assert status == 0 and run["verified"] == 1 and run["ram_bytes"] == 3000 * 4096
+    assert [block["name"] for block in said["blocks"]] == ["trace"]
+
+
 def test_the_trace_ends_first(trace, tmp_path):
     path = hot_set(tmp_path / "short.pdt", frames=10)
     with Receive() as there:
