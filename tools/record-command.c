@@ -163,6 +163,7 @@ static void command_tell(void *self, JsonBuilder *builder, GString *text)
     const Command *c = self;
     const char *name = c->options->command[0];
 
+    ferry_record_memories_tell(c->memories, builder, text);
     if (builder) {
         json_builder_set_member_name(builder, "pid");
         json_builder_add_int_value(builder, c->pid);

@@ -7,6 +7,8 @@
 #include "trace/class.h"
 
 #define PAGE_BYTES 4096u
+#define MAPPING_MAX (UINT64_C(1) << 40) /* what is larger is reserved, as sanitizers do, not used  \
+                                         */
 #define FIND_SHARE 20 /* looking for mappings takes at most one part in so many of the time */
 
 typedef struct {
@@ -37,6 +39,7 @@ struct FerryRecordMemories {
     GArray *filled;      /* FerryPageRun: pages with something in them at the beginning */
     ZSTD_CCtx *packer;
     unsigned refused;
+    gboolean too_large; /* a mapping was */
 };
 
 static uint64_t now_ns(void)
@@ -110,14 +113,16 @@ static const FerryRecordRange *range_of(const FerryRecordMemories *m, uint64_t s
 
 static gboolean wants(void *data, const FerryMapping *mapping)
 {
-    const FerryRecordMemories *m = data;
+    FerryRecordMemories *m = data;
     const FerryRecordOptions *o = m->options;
+    uint64_t bytes = mapping->end - mapping->start;
     g_autofree char *name = g_strndup(mapping->name, mapping->name_bytes);
 
     if (m->n_ranges && !range_of(m, mapping->start, mapping->end)) {
         return FALSE;
     }
-    return mapping->end - mapping->start >= o->min_mapping_bytes &&
+    m->too_large = m->too_large || bytes > MAPPING_MAX;
+    return bytes <= MAPPING_MAX && bytes >= o->min_mapping_bytes &&
            (!o->name_filter || g_pattern_match_simple(o->name_filter, *name ? name : "anon"));
 }
 
@@ -358,3 +363,18 @@ gboolean ferry_record_memories_next(FerryRecordMemories *m, FerryRecordFrame *ou
 unsigned ferry_record_memories_alive(const FerryRecordMemories *m) { return m->memories->len; }
 
 unsigned ferry_record_memories_refused(const FerryRecordMemories *m) { return m->refused; }
+
+void ferry_record_memories_tell(const FerryRecordMemories *m, JsonBuilder *builder, GString *text)
+{
+    if (builder) {
+        json_builder_set_member_name(builder, "untracked_mappings");
+        json_builder_add_int_value(builder, m->refused);
+        return;
+    }
+    if (m->refused) {
+        g_string_append_printf(text, "%u mappings could not be tracked\n", m->refused);
+    }
+    if (m->too_large) {
+        g_string_append(text, "mappings of more than 1 TiB were left out\n");
+    }
+}

@@ -31,6 +31,8 @@ gboolean ferry_record_memories_next(FerryRecordMemories *m, FerryRecordFrame *ou
 /* How many are left that have not gone. */
 unsigned ferry_record_memories_alive(const FerryRecordMemories *m);
 unsigned ferry_record_memories_refused(const FerryRecordMemories *m); /* mappings */
+/* As FerryRecordOps's tell: what was left out. */
+void ferry_record_memories_tell(const FerryRecordMemories *m, JsonBuilder *builder, GString *text);
 void ferry_record_memories_free(FerryRecordMemories *m);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRecordMemories, ferry_record_memories_free)
 

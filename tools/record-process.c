@@ -226,7 +226,6 @@ static void process_tell(void *self, JsonBuilder *builder, GString *text)
     const Process *p = self;
     Usage baseline = since(&p->before, &p->baseline), during = since(&p->begin, &p->last);
     int slower = slowdown_permille(&baseline, &during);
-    unsigned refused = ferry_record_memories_refused(p->memories);
 
     if (text) {
         g_string_append_printf(text, "process %d: ", p->options->pid);
@@ -242,13 +241,8 @@ static void process_tell(void *self, JsonBuilder *builder, GString *text)
                                    slower / 10.0);
         }
         g_string_append_printf(text, "\n%s\n", p->gone ? "it has ended" : "it goes on");
-        if (refused) {
-            g_string_append_printf(text, "%u mappings could not be tracked\n", refused);
-        }
-    } else {
-        json_builder_set_member_name(builder, "untracked_mappings");
-        json_builder_add_int_value(builder, refused);
     }
+    ferry_record_memories_tell(p->memories, builder, text);
 }
 
 const FerryRecordOps ferry_record_process = {
