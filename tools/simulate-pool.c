@@ -26,7 +26,8 @@ typedef struct {
     FerrySimulatePoolEnd *end;
     unsigned group_runs;
     uint64_t n_groups, begun, told, done;
-    char **waiting; /* what groups said whose turn has not come */
+    char **waiting;    /* what groups said whose turn has not come */
+    gboolean unwanted; /* whatever else there is */
     Worker *workers;
     sigset_t before;
 } Pool;
@@ -89,7 +90,7 @@ static gboolean begin(Pool *p, Worker *w)
 static void tell(Pool *p)
 {
     for (; p->told < p->n_groups && p->waiting[p->told]; p->told++) {
-        p->how->lines(p->how->self, p->waiting[p->told]);
+        p->unwanted = !p->how->lines(p->how->self, p->waiting[p->told]) || p->unwanted;
         g_clear_pointer(&p->waiting[p->told], g_free);
     }
 }
@@ -110,6 +111,8 @@ static void crashed(Pool *p, uint64_t group, int status, GString *lines)
     }
 }
 
+static gboolean is_over(const Pool *p) { return interrupted || p->unwanted; }
+
 /* The pipe is at its end. */
 static void finish(Pool *p, Worker *w)
 {
@@ -120,10 +123,10 @@ static void finish(Pool *p, Worker *w)
     }
     w->pid = 0;
     gboolean whole = w->said->len > 0 && w->said->str[w->said->len - 1] == 0;
-    if (!whole && !interrupted) {
+    if (!whole && !is_over(p)) {
         crashed(p, w->group, status, w->said);
     }
-    if (whole || !interrupted) {
+    if (whole || !is_over(p)) {
         p->waiting[w->group] = g_string_free(g_steal_pointer(&w->said), FALSE);
         p->done++;
     } else {
@@ -196,7 +199,7 @@ static unsigned fill(Pool *p)
     int why = 0;
 
     for (unsigned i = 0; i < p->how->jobs; i++) {
-        if (!p->workers[i].pid && !interrupted && p->begun < p->n_groups &&
+        if (!p->workers[i].pid && !is_over(p) && p->begun < p->n_groups &&
             !begin(p, &p->workers[i])) {
             why = errno;
         }
@@ -217,7 +220,7 @@ static void run_all(Pool *p)
     while ((busy = fill(p)) > 0) {
         show(p, FALSE);
         listen_to(p, busy);
-        if (interrupted && !stopped) {
+        if (is_over(p) && !stopped) {
             stop(p);
             stopped = TRUE;
         }

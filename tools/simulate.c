@@ -46,12 +46,13 @@ static void put(Output *o, const char *text)
     }
 }
 
-static void take_lines(void *self, const char *text)
+static gboolean take_lines(void *self, const char *text)
 {
     Output *o = self;
 
     put(o, text);
     ferry_simulate_table_add(o->table, text);
+    return !o->error;
 }
 
 static gboolean check_workloads(const FerrySimulatePlan *plan, GError **error)

@@ -106,8 +106,8 @@ typedef struct {
     unsigned jobs;
     gboolean progress; /* on stderr */
     /* The lines of a group of runs, in order; of runs that were not done none. Those of a group
-     * whose process died say so. */
-    void (*lines)(void *self, const char *text);
+     * whose process died say so. FALSE: nobody wants more of them. */
+    gboolean (*lines)(void *self, const char *text);
     void *self;
 } FerrySimulatePool;
 typedef struct {

@@ -333,3 +333,12 @@ def test_an_interrupt_leaves_what_is_done(number):
     assert process.returncode == 3, err
     assert [r["until_ms"] for r in runs(first + out)] == [1]
     assert not os.path.exists(f"/proc/{worker}")
+
+
+def test_results_that_cannot_be_written_end_it(tmp_path):
+    done = ferry("simulate", *MODEL, "-o", str(tmp_path / "no" / "file"))
+    assert done.returncode == 1 and "No such file" in done.stderr
+    done = ferry("simulate", *LONG, "--no-bounds", "--jobs", "2", "-o", "/dev/full", "--until",
+                 "1ms,600s", "--seed", "1,2,3", "--policy", "qemu")
+    assert done.returncode == 1 and "No space left" in done.stderr, done.stderr
+    assert "until=600s" not in done.stdout
