@@ -23,7 +23,8 @@ static uint64_t n_chunks(const FerryHeat *h, unsigned block)
 
 static double log2_of(double x) { return ferry_log(x) * 1.44269504088896341; }
 
-unsigned ferry_heat_encode(const FerryHeat *h, double seconds, uint64_t dither)
+/* The code below @seconds, and how far they are on the way to the next one: 0 to 1. */
+static unsigned code_below(const FerryHeat *h, double seconds, double *out_part)
 {
     uint64_t bits;
     memcpy(&bits, &seconds, sizeof bits);
@@ -35,10 +36,23 @@ unsigned ferry_heat_encode(const FerryHeat *h, double seconds, uint64_t dither)
 
     code -= code > 0 && h->seconds[code] > seconds;
     code += code < CODES - 2 && h->seconds[code + 1] <= seconds;
-    double part = (seconds - h->seconds[code]) * h->per_width[code];
+    *out_part = (seconds - h->seconds[code]) * h->per_width[code];
+    return code;
+}
+
+static gboolean rounds_up(double part, uint64_t dither)
+{
     dither *= UINT64_C(0x9e3779b97f4a7c15);
     dither = (dither ^ (dither >> 32)) * UINT64_C(0xd6e8feb86659fd93);
-    return code + (part > (double)(dither >> 40) / (double)(1u << 24));
+    return part > (double)(dither >> 40) / (double)(1u << 24);
+}
+
+unsigned ferry_heat_encode(const FerryHeat *h, double seconds, uint64_t dither)
+{
+    double part;
+    unsigned code = code_below(h, seconds, &part);
+
+    return code + rounds_up(part, dither);
 }
 
 /* Above the coldest; less than none is possible. */
@@ -166,18 +180,42 @@ Evidence ferry_heat_evidence(const FerryHeat *h, Page page, uint64_t now_ns)
                                  : evidence(h, page, age_of(page, now_ns));
 }
 
-static void fold_page(const FerryHeat *h, Page *page, uint64_t dither, uint64_t now_ns)
+/* Most pages of a chunk are exposed since the same tick, that of the time before. */
+typedef struct {
+    unsigned since;
+    double age;
+    uint8_t known[CODES], code[CODES]; /* by exposure so far */
+    double part[CODES];
+} Folded;
+
+static void fold_chunk(const FerryHeat *h, Page *pages, uint64_t first, uint64_t n, uint64_t now_ns)
 {
-    if (page->since >= FIRST_TICK) {
-        double age = age_of(*page, h->last_ns) + ferry_heat_seconds(h->last_ns, now_ns);
-        double seconds = h->seconds[page->exposure];
-        if (is_late(page->hits, seconds, age)) {
+    Folded f = {.since = UNTOUCHED};
+
+    for (uint64_t i = 0; i < n; i++) {
+        Page *page = &pages[i];
+        unsigned e = page->exposure;
+        uint64_t dither = (first + i) ^ now_ns;
+        if (page->since < FIRST_TICK) {
+            continue;
+        }
+        if (page->since != f.since) {
+            memset(f.known, 0, sizeof f.known);
+            f.since = page->since;
+            f.age = age_of(*page, h->last_ns) + ferry_heat_seconds(h->last_ns, now_ns);
+        }
+        page->since = tick_of(now_ns) & 0x1fff;
+        if (is_late(page->hits, h->seconds[e], f.age)) {
             page->hits = 1;
             page->forgot = 0;
-            seconds = 0;
+            page->exposure = ferry_heat_encode(h, f.age, dither) & (CODES - 1);
+            continue;
         }
-        page->exposure = ferry_heat_encode(h, seconds + age, dither) & (CODES - 1);
-        page->since = tick_of(now_ns) & 0x1fff;
+        if (!f.known[e]) {
+            f.known[e] = 1;
+            f.code[e] = (uint8_t)code_below(h, h->seconds[e] + f.age, &f.part[e]);
+        }
+        page->exposure = (f.code[e] + (unsigned)rounds_up(f.part[e], dither)) & (CODES - 1);
     }
 }
 
@@ -197,20 +235,25 @@ static void forget_page(const FerryHeat *h, Page *page, uint64_t dither, uint64_
     }
 }
 
+static void forget_chunk(const FerryHeat *h, Page *pages, uint64_t first, uint64_t n,
+                         uint64_t now_ns)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        forget_page(h, &pages[i], (first + i) ^ now_ns, now_ns);
+    }
+}
+
 /* The next chunk, round and round. */
 static void fold_next(FerryHeat *h, uint64_t now_ns,
-                      void (*change)(const FerryHeat *h, Page *page, uint64_t dither,
+                      void (*change)(const FerryHeat *h, Page *pages, uint64_t first, uint64_t n,
                                      uint64_t now_ns))
 {
     FerryFold *f = &h->fold;
     uint64_t first = f->chunk * CHUNK_PAGES;
 
     if (h->touched[f->block][f->chunk]) {
-        for (uint64_t i = first; i < MIN(first + CHUNK_PAGES, h->block_pages[f->block]); i++) {
-            if (h->pages[f->block][i].since != UNTOUCHED) {
-                change(h, &h->pages[f->block][i], i ^ now_ns, now_ns);
-            }
-        }
+        change(h, &h->pages[f->block][first], first,
+               MIN(CHUNK_PAGES, h->block_pages[f->block] - first), now_ns);
     }
     if (++f->chunk == n_chunks(h, f->block)) {
         f->chunk = 0;
@@ -238,7 +281,7 @@ void ferry_heat_advance(FerryHeat *h, uint64_t now_ns)
         due = (now_ns - f->begin_ns) / (FOLD_NS / f->total + 1);
     }
     for (uint64_t i = f->done; i < due; i++) {
-        fold_next(h, now_ns, fold_page);
+        fold_next(h, now_ns, fold_chunk);
     }
     h->last_ns = now_ns;
 }
@@ -246,7 +289,7 @@ void ferry_heat_advance(FerryHeat *h, uint64_t now_ns)
 void ferry_heat_forget(FerryHeat *h, uint64_t since_ns)
 {
     for (uint64_t i = 0; i < h->fold.total; i++) {
-        fold_next(h, since_ns, forget_page);
+        fold_next(h, since_ns, forget_chunk);
     }
     h->watched_ns = since_ns;
     h->firsts = (FerryFirsts){.partial = TRUE};
