@@ -19,6 +19,14 @@ static gboolean has_residual(const FerryResultRun *run)
            !isnan(run->values[FERRY_RUN_PRECOPY_MS]);
 }
 
+/* A link that was measured is a little different each time: such runs belong together. */
+static double link_of(const FerryResultRun *run)
+{
+    return g_hash_table_contains(run->given, ferry_run_value_name(FERRY_RUN_BANDWIDTH))
+               ? run->values[FERRY_RUN_BANDWIDTH]
+               : NAN;
+}
+
 static gboolean is_same(const Group *group, const char *input, double bandwidth)
 {
     return strcmp(group->input, input) == 0 &&
@@ -176,8 +184,7 @@ void ferry_figures_of_bounds(FerryFigureTask *task)
     for (guint i = 0; i < results->runs->len; i++) {
         FerryResultRun *run = results->runs->pdata[i];
         if (has_residual(run)) {
-            g_ptr_array_add(group_of(groups, run->input, run->values[FERRY_RUN_BANDWIDTH])->runs,
-                            run);
+            g_ptr_array_add(group_of(groups, run->input, link_of(run))->runs, run);
         }
     }
     for (guint i = 0; i < groups->len && i < FIGURES_MAX; i++) {

@@ -30,14 +30,41 @@ static gboolean is_parameter(const char *name)
     return strlen(name) <= 64;
 }
 
+/* Ids are made of the options that were given: "bandwidth=64M seed=1". One that is not made so says
+ * nothing of them. */
+static gboolean was_given(const FerryResultRun *run, const char *name)
+{
+    const char *unit;
+    g_autofree char *plain = ferry_result_plain_name(name, &unit);
+    g_autofree char *option = g_strconcat(g_strdelimit(plain, "_", '-'), "=", NULL);
+    size_t n = strlen(option);
+
+    if (!strchr(run->id, '=') || g_str_has_prefix(name, "workload") || strcmp(name, "trace") == 0) {
+        return TRUE;
+    }
+    for (const char *at = run->id; at; at = strchr(at, ' ')) {
+        at += *at == ' ';
+        if (strncmp(at, option, n) == 0) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* Takes @value. */
 static void add_parameter(FerryResults *results, FerryResultRun *run, const char *name, char *value)
 {
-    if (!g_hash_table_contains(results->parameter_names, name)) {
-        char *own = g_strdup(name);
+    char *own = g_hash_table_lookup(results->parameter_names, name);
+
+    if (!own) {
+        own = g_strdup(name);
         g_ptr_array_add(results->parameters, own);
-        g_hash_table_add(results->parameter_names, own);
+        g_hash_table_insert(results->parameter_names, own, own);
     }
     g_hash_table_replace(run->parameters, g_strdup(name), value);
+    if (was_given(run, name)) {
+        g_hash_table_replace(run->given, own, value);
+    }
 }
 
 /* "uniform,size=64M,rate=2000": each of its own is a parameter as well. */
@@ -104,19 +131,6 @@ static FerryResultRun *run_of(FerryResults *results, JsonObject *object, GError 
     return find_run(results, id);
 }
 
-/* "bandwidth=64M seed=1": what was given. */
-static void note_keys(FerryResults *results, const FerryResultRun *run)
-{
-    g_auto(GStrv) words = g_strsplit(run->id, " ", 64);
-
-    for (char **word = words; *word; word++) {
-        char *equals = strchr(*word, '=');
-        if (equals) {
-            g_hash_table_add(results->given, g_strndup(*word, (gsize)(equals - *word)));
-        }
-    }
-}
-
 static gboolean take_run(FerryResults *results, JsonObject *object, GError **error)
 {
     FerryResultRun *run = run_of(results, object, error);
@@ -144,7 +158,6 @@ static gboolean take_run(FerryResults *results, JsonObject *object, GError **err
     JsonNode *seed = json_object_get_member(object, "seed");
     run->seed = seed ? ferry_result_scalar(seed) : NULL;
     take_parameters(results, run, object);
-    note_keys(results, run);
     run->is_known = TRUE;
     return TRUE;
 }
@@ -300,7 +313,6 @@ static gboolean take_convergence(FerryResults *results, JsonObject *object, GErr
                   g_strdup_printf("%.10g", link_mib * 1048576));
     add_parameter(results, run, "downtime_limit_ms", g_strdup(limit));
     add_parameter(results, run, "load", g_strdup(run->input));
-    note_keys(results, run);
     run->is_known = TRUE;
     return TRUE;
 }

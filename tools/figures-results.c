@@ -79,6 +79,7 @@ static void run_free(gpointer data)
     g_free(run->why);
     g_free(run->seed);
     g_free(run->command);
+    g_hash_table_unref(run->given);
     g_hash_table_unref(run->parameters);
     g_array_unref(run->rounds);
     g_free(run);
@@ -101,6 +102,7 @@ FerryResultRun *ferry_result_run_new(const char *id, unsigned file)
     run->id = g_strdup(id);
     run->file = file;
     run->parameters = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    run->given = g_hash_table_new(g_str_hash, g_str_equal);
     run->rounds = g_array_new(FALSE, FALSE, sizeof(FerryResultRound));
     for (unsigned i = 0; i < FERRY_N_RUN_VALUES; i++) {
         run->values[i] = NAN;
@@ -130,7 +132,6 @@ FerryResults *ferry_results_new(void)
     results->hosts = g_ptr_array_new_with_free_func(g_free);
     results->notes = g_ptr_array_new_with_free_func(g_free);
     results->by_id = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    results->given = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     results->parameter_names = g_hash_table_new(g_str_hash, g_str_equal);
     return results;
 }
@@ -139,7 +140,6 @@ void ferry_results_free(FerryResults *results)
 {
     if (results) {
         g_hash_table_unref(results->by_id);
-        g_hash_table_unref(results->given);
         g_hash_table_unref(results->parameter_names);
         g_ptr_array_unref(results->files);
         g_ptr_array_unref(results->runs);
@@ -216,6 +216,20 @@ void ferry_results_finish(FerryResults *results)
 gboolean ferry_result_is_done(const FerryResultRun *run)
 {
     return strcmp(run->outcome, "done") == 0;
+}
+
+char *ferry_result_plain_name(const char *name, const char **out_unit)
+{
+    static const char *const units[] = {"_bytes_per_second", "_bytes", "_ms", "_percent"};
+
+    *out_unit = strcmp(name, "workload.size") == 0 ? "_bytes" : "";
+    for (unsigned i = 0; i < G_N_ELEMENTS(units); i++) {
+        if (g_str_has_suffix(name, units[i])) {
+            *out_unit = units[i];
+            return g_strndup(name, strlen(name) - strlen(units[i]));
+        }
+    }
+    return g_strdup(name);
 }
 
 double ferry_result_page_bytes(const FerryResultRun *run)

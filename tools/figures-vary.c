@@ -28,7 +28,7 @@ static double number_of(const char *text)
 
 static const char *value_of(const FerryResultRun *run, const char *name)
 {
-    return g_hash_table_lookup(run->parameters, name);
+    return g_hash_table_lookup(run->given, name);
 }
 
 static int by_number(gconstpointer a, gconstpointer b)
@@ -59,31 +59,6 @@ static gboolean axis_of(const FerryResults *results, const char *name, Axis *out
         g_ptr_array_sort(out->texts, by_number);
     }
     return out->texts->len > 1 && out->texts->len <= VALUES_MAX;
-}
-
-/* A name without its unit, and the unit; of sizes in a model's words too. */
-static char *plain_name(const char *name, const char **out_unit)
-{
-    static const char *const units[] = {"_bytes_per_second", "_bytes", "_ms", "_percent"};
-
-    *out_unit = strcmp(name, "workload.size") == 0 ? "_bytes" : "";
-    for (unsigned i = 0; i < G_N_ELEMENTS(units); i++) {
-        if (g_str_has_suffix(name, units[i])) {
-            *out_unit = units[i];
-            return g_strndup(name, strlen(name) - strlen(units[i]));
-        }
-    }
-    return g_strdup(name);
-}
-
-/* Ids are made of the options that were given: what else differs between runs is no parameter. */
-static gboolean was_given(const FerryResults *results, const char *name)
-{
-    const char *unit;
-    g_autofree char *option = g_strdelimit(plain_name(name, &unit), "_", '-');
-
-    return g_hash_table_size(results->given) == 0 || g_str_has_prefix(option, "workload") ||
-           g_hash_table_contains(results->given, option);
 }
 
 /* Whether one follows from the other, as what buffers hold follows from the link. */
@@ -177,7 +152,7 @@ static void add_rows(FerryFigure *figure, const FerryResults *results, const Axi
 static void x_axis(FerryFigure *figure, const Axis *axis, double *out_per)
 {
     const char *unit, *shown = "";
-    g_autofree char *plain = plain_name(axis->name, &unit);
+    g_autofree char *plain = ferry_result_plain_name(axis->name, &unit);
     gboolean is_bytes = g_str_has_prefix(unit, "_bytes");
     g_autofree char *text = NULL;
 
@@ -232,7 +207,7 @@ static void plot_panel(FerryFigure *figure, const FerryResults *results, const A
 static gboolean add_axis(FerryFigureTask *task, const Axis *axis)
 {
     const char *unit;
-    g_autofree char *plain = plain_name(axis->name, &unit);
+    g_autofree char *plain = ferry_result_plain_name(axis->name, &unit);
     g_autofree char *title = g_strdup_printf("Time and downtime against %s", plain);
     g_autofree char *name = NULL;
     double least[2] = {INFINITY, INFINITY}, most[2] = {0, 0}, per_x;
@@ -282,9 +257,6 @@ void ferry_figures_of_parameters(FerryFigureTask *task)
     for (guint i = 0; i < results->parameters->len; i++) {
         const char *name = results->parameters->pdata[i];
         Axis axis;
-        if (!was_given(results, name)) {
-            continue;
-        }
         if (!axis_of(results, name, &axis)) {
             if (axis.texts->len > VALUES_MAX) {
                 leave_out(task, name, "values");

@@ -88,7 +88,9 @@ typedef struct {
     gboolean is_known;  /* there was a line of type run, not only rounds */
     double values[FERRY_N_RUN_VALUES];
     GHashTable *parameters; /* name -> text: everything else that the line says */
-    GArray *rounds;         /* FerryResultRound, by number */
+    GHashTable
+        *given; /* those of them that are options, both borrowed; what else differs was measured */
+    GArray *rounds; /* FerryResultRound, by number */
 } FerryResultRun;
 
 /* One line of type bound. */
@@ -111,7 +113,6 @@ typedef struct {
     GPtrArray *notes;      /* char *: what was left out, and why */
     GHashTable *by_id;     /* "FILE ID" -> FerryResultRun, borrowed */
     GHashTable *parameter_names;
-    GHashTable *given; /* names of options that ids have */
 } FerryResults;
 
 FerryResults *ferry_results_new(void);
@@ -125,6 +126,8 @@ void ferry_results_finish(FerryResults *results);
 void ferry_results_free(FerryResults *results);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryResults, ferry_results_free)
 
+/* A member's name without its unit, and the unit ("_ms"); of sizes in a model's words too. */
+char *ferry_result_plain_name(const char *name, const char **out_unit);
 gboolean ferry_result_is_done(const FerryResultRun *run);
 /* The median of what @run's rounds say of @value; of those that sent something, as the others are
  * too short to have rates. */
