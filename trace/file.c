@@ -24,10 +24,10 @@ FerryTraceFile *ferry_trace_file_create(const char *path, GError **error)
     g_autofree char *part = g_strconcat(path, ".part", NULL);
     int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 
-    /* Not over what somebody else is writing now. */
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || ftruncate(fd, 0) < 0) {
-        failed(error, part, errno == EWOULDBLOCK ? "another trace is being written there: " : "",
-               errno);
+    /* Not over what somebody else is writing now; where there are no locks nobody can tell. */
+    gboolean taken = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    if (fd < 0 || taken || ftruncate(fd, 0) < 0) {
+        failed(error, part, taken ? "another trace is being written there: " : "", errno);
         if (fd >= 0) {
             close(fd);
         }
