@@ -70,7 +70,7 @@ static uint64_t map(int kind, void *there)
 
 static uint64_t obey(const Order *o)
 {
-    volatile uint8_t *at = (uint8_t *)(uintptr_t)o->address + o->first * PAGE;
+    volatile uint8_t *at = (uint8_t *)(uintptr_t)(o->address + o->first * PAGE);
     void *all = (void *)(uintptr_t)o->address, *moved;
 
     switch (o->verb) {
@@ -237,6 +237,7 @@ int main(void)
     if (child == 0) {
         be_child(sockets[1]);
     }
+    close(sockets[1]); /* so that its end is seen */
     orders = sockets[0];
     for (int kind = 0; kind < 4; kind++) {
         memory[kind] = ask(DO_MAP, kind, 0, 0, 0);

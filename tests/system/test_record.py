@@ -228,8 +228,8 @@ def test_only_the_mappings_that_are_asked_for(directory):
         found = blocks(trace_of(directory))
         assert found and all(n.startswith("anon ") and p >= 4096 for n, _, p in found)
         record(directory, "--pid", program.pid, "--baseline", 0, "--duration", "100ms",
-               "--name-filter", "?heap?")
-        assert {n.split()[0] for n, _, _ in blocks(trace_of(directory))} == {"[heap]"}
+               "--name-filter", "?stack?")
+        assert {n.split()[0] for n, _, _ in blocks(trace_of(directory))} == {"[stack]"}
 
 
 def test_refusals_say_why(directory):
