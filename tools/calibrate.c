@@ -29,6 +29,16 @@ static void take_packed(FerryCosts *costs, FerryResultLine *line, GString *text)
     ferry_result_line_close(line, ']');
 }
 
+/* From the largest chunk and the one before. */
+static uint64_t clear_ns_per_gib(const FerryCalibrateLog *log)
+{
+    const unsigned last = FERRY_CALIBRATE_N_CHUNKS - 1;
+    uint64_t bytes = log->chunk_bytes[last] - log->chunk_bytes[last - 1];
+    uint64_t ns = log->clear_ns[last] - MIN(log->clear_ns[last - 1], log->clear_ns[last]);
+
+    return (ns << 30) / bytes;
+}
+
 static void take_kvm(FerryCosts *costs, FerryResultLine *line, GString *text)
 {
     g_autoptr(GError) error = NULL;
@@ -41,6 +51,7 @@ static void take_kvm(FerryCosts *costs, FerryResultLine *line, GString *text)
     }
     costs->host.sync_ns = log.sync_ns;
     costs->host.sync_ns_per_gib = log.sync_ns_per_gib;
+    costs->clear_ns_per_gib = clear_ns_per_gib(&log);
     g_string_append_printf(
         text, "KVM sync            %8" G_GUINT64_FORMAT " ns  and %8" G_GUINT64_FORMAT " ns/GiB\n",
         log.sync_ns, log.sync_ns_per_gib);

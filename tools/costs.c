@@ -9,20 +9,23 @@ typedef struct {
     const char *member;
     uint64_t *value;
 } Member;
-#define N_MEMBERS 9u
+#define N_MEMBERS 10u
+#define CHUNK (UINT64_C(2) << 20)
+#define CHUNK_MAX (UINT64_C(1) << 34)
 
 static void members_of(FerryCosts *c, Member out[static N_MEMBERS])
 {
     const Member all[N_MEMBERS] = {
-        {"sync_ns",         &c->host.sync_ns                   },
-        {"sync_ns_per_gib", &c->host.sync_ns_per_gib           },
-        {"clear_ns",        &c->host.clear_ns                  },
-        {"page_ns",         &c->host.page_ns                   },
-        {"pause_ns",        &c->host.pause_ns                  },
-        {"fixed_ns",        &c->host.fixed_ns                  },
-        {"zlib_page_ns",    &c->pack_ns[FERRY_SIM_CODEC_ZLIB]  },
-        {"zstd_page_ns",    &c->pack_ns[FERRY_SIM_CODEC_ZSTD]  },
-        {"xbzrle_page_ns",  &c->pack_ns[FERRY_SIM_CODEC_XBZRLE]},
+        {"sync_ns",          &c->host.sync_ns                   },
+        {"sync_ns_per_gib",  &c->host.sync_ns_per_gib           },
+        {"clear_ns",         &c->host.clear_ns                  },
+        {"clear_ns_per_gib", &c->clear_ns_per_gib               },
+        {"page_ns",          &c->host.page_ns                   },
+        {"pause_ns",         &c->host.pause_ns                  },
+        {"fixed_ns",         &c->host.fixed_ns                  },
+        {"zlib_page_ns",     &c->pack_ns[FERRY_SIM_CODEC_ZLIB]  },
+        {"zstd_page_ns",     &c->pack_ns[FERRY_SIM_CODEC_ZSTD]  },
+        {"xbzrle_page_ns",   &c->pack_ns[FERRY_SIM_CODEC_XBZRLE]},
     };
     memcpy(out, all, sizeof all);
 }
@@ -83,6 +86,15 @@ gboolean ferry_costs_read(const char *path, FerryCosts *costs, GError **error)
     }
     *costs = read;
     return TRUE;
+}
+
+uint64_t ferry_costs_clear_ns(const FerryCosts *costs, uint64_t chunk_bytes)
+{
+    uint64_t chunk = MIN(chunk_bytes, CHUNK_MAX), ns = costs->host.clear_ns;
+    uint64_t apart = chunk > CHUNK ? chunk - CHUNK : CHUNK - chunk;
+    uint64_t more = (costs->clear_ns_per_gib * (apart >> 12)) >> 18;
+
+    return chunk > CHUNK ? ns + more : ns - MIN(more, ns);
 }
 
 void ferry_costs_add(FerryResultLine *line, const FerryCosts *costs)

@@ -16,7 +16,7 @@ typedef struct {
     GArray *speeds; /* FerryResultStep, of the guest */
     FerrySimResult result;
     char *error; /* NULL: it ended one way or another */
-    uint64_t trace_length_ns;
+    uint64_t ram_bytes, trace_length_ns;
     uint64_t residual_bytes; /* on the wire, at the pause; FERRY_RESULT_UNKNOWN: there was none */
     gboolean bounded;
     FerryResultBounds bounds;

@@ -111,6 +111,16 @@ static void codec_of(const FerrySimulateRun *run, FerrySimCodec *out)
     out->page_ns = run->plan->costs.pack_ns[out->kind];
 }
 
+/* A policy may have a chunk of its own. */
+static void clears_of(const FerrySimulateRun *run, FerrySimulation *s)
+{
+    uint64_t chunk = s->policy.ops ? s->policy.ops->chunk_bytes : 0;
+
+    s->costs.chunk_bytes = run->c.of[FERRY_SIMULATE_CHUNK].number;
+    s->costs.clear_ns = ferry_costs_clear_ns(
+        &run->plan->costs, MIN(chunk ? chunk : s->costs.chunk_bytes, run->ram_bytes));
+}
+
 gboolean ferry_simulate_prepare(FerrySimulateRun *run, FerrySimulation *out, GError **error)
 {
     FerrySimulateValue *of = run->c.of;
@@ -125,7 +135,7 @@ gboolean ferry_simulate_prepare(FerrySimulateRun *run, FerrySimulation *out, GEr
     ferry_on_stall_parse(of[FERRY_SIMULATE_ON_STALL].text, &s.on_stall);
     codec_of(run, &s.codec);
     throttle_of(of, &s);
-    s.costs.chunk_bytes = of[FERRY_SIMULATE_CHUNK].number;
+    clears_of(run, &s);
     s.costs.fixed_ns = of[FERRY_SIMULATE_FIXED].number;
     s.timeout.timeout_ns = of[FERRY_SIMULATE_TIMEOUT].number;
     s.timeout.pause = strcmp(of[FERRY_SIMULATE_ON_TIMEOUT].text, "pause") == 0;
@@ -218,6 +228,7 @@ static void run_init(FerrySimulateRun *run, const FerrySimulatePlan *plan, uint6
                               .residual_bytes = FERRY_RESULT_UNKNOWN};
     ferry_simulate_plan_case(plan, number, &run->c);
     run->id = ferry_simulate_case_id(plan, &run->c);
+    run->ram_bytes = run->c.of[FERRY_SIMULATE_RAM].number;
     run->steps = g_array_new(FALSE, FALSE, sizeof(FerrySimLinkStep));
     run->rounds = g_array_new(FALSE, FALSE, sizeof(FerrySimRound));
     run->speeds = g_array_new(FALSE, FALSE, sizeof(FerryResultStep));
@@ -242,7 +253,11 @@ static gboolean open_trace(FerrySimulateRun *runs, unsigned n, FerryTraceFile **
     for (unsigned i = 0; i < n; i++) {
         if (!*out_reader) {
             runs[i].error = g_strdup(error->message); /* each run's id has the path */
-        } else if (ferry_trace_reader_totals(*out_reader, &totals)) {
+            continue;
+        }
+        runs[i].ram_bytes =
+            ferry_trace_header_pages(ferry_trace_reader_header(*out_reader)) * FERRY_WORKLOAD_PAGE;
+        if (ferry_trace_reader_totals(*out_reader, &totals)) {
             runs[i].trace_length_ns = totals.length_ns;
         }
     }

@@ -289,6 +289,10 @@ def test_costs_are_read(tmp_path):
     assert dear["total_ms"] > 16384 * 0.05 > cheap["total_ms"]
     fixed = one(*MODEL, *costs('{"type":"costs","fixed_ns":123000000}'))[1]
     assert fixed["fixed_ms"] == 123 and fixed["downtime_ms"] > 123
+    large = costs('{"type":"costs","clear_ns":1000,"clear_ns_per_gib":10000000000}')
+    quick, slow = (one(*MODEL, "--policy", policy, *large)[1] for policy in ("ferry", "qemu"))
+    assert slow["total_ms"] > quick["total_ms"] + 500  # whose chunk is all of its memory
+    costs('{"type":"costs","fixed_ns":123000000}')
     assert one(*MODEL, "--fixed", "7ms", "--costs", path)[1]["fixed_ms"] == 7
     for text in ("", "[]", "{}", '{"type":"run"}', '{"type":"costs","page_ns":-1}',
                  '{"type":"costs","page_ns":1.5}', '{"type":["costs"]}',
