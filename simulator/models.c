@@ -1,6 +1,5 @@
 #include "simulator/models.h"
 #include <string.h>
-#include "simulator/simulate.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define PAGE FERRY_WORKLOAD_PAGE
@@ -378,7 +377,7 @@ gboolean ferry_model_parse(const char *text, uint64_t ram_bytes, FerryWorkload *
     gsize length = strcspn(text, ",");
     const char *why;
 
-    if (ram_bytes / PAGE >= FERRY_SIM_PAGES_MAX) {
+    if (ram_bytes / PAGE > FERRY_SIM_PAGES_MAX) {
         return refuse(error, text, "the guest is too large");
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(models); i++) {

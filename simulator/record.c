@@ -163,10 +163,12 @@ FerrySimRecorder *ferry_sim_recorder_new(const FerrySimRecording *how, GError **
 {
     uint64_t pages = ferry_workload_pages(how->workload);
 
-    if (how->interval_ns == 0 || pages == 0 || pages >= FERRY_SIM_PAGES_MAX) {
+    if (how->interval_ns == 0) {
         g_set_error_literal(error, FERRY_SIM_ERROR, FERRY_SIM_ERROR_VALUE,
-                            how->interval_ns ? "1 to 2^32 - 1 pages can be recorded"
-                                             : "an interval of no length");
+                            "an interval of no length");
+        return NULL;
+    }
+    if (!ferry_sim_pages_check(pages, error)) {
         return NULL;
     }
     FerrySimRecorder *r = g_new0(FerrySimRecorder, 1);

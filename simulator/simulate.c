@@ -5,9 +5,6 @@
 #include "simulator/guest.h"
 #include "simulator/link.h"
 
-/* Not G_DEFINE_QUARK: its static variable is a data race between two threads' first errors. */
-GQuark ferry_sim_error_quark(void) { return g_quark_from_static_string("ferry-sim-error-quark"); }
-
 #define PAGE FERRY_WORKLOAD_PAGE
 #define RECORD_BYTES 8u /* in front of each page */
 #define ZERO_BYTES 9u   /* a zero page's record */
@@ -417,18 +414,15 @@ static gboolean set_up(Simulator *s, GError **error)
 {
     const FerrySimulation *how = s->how;
     const char *why = ferry_sim_link_check(&how->link);
-    uint64_t pages;
 
     if (!why && !how->workload == !how->trace) {
         why = "one of a workload and a trace is needed";
     }
-    if (!why && how->workload) {
-        pages = ferry_workload_pages(how->workload);
-        why = pages == 0 || pages >= FERRY_SIM_PAGES_MAX ? "1 to 2^32 - 1 pages can be simulated"
-                                                         : NULL;
-    }
     if (why) {
         g_set_error_literal(error, FERRY_SIM_ERROR, FERRY_SIM_ERROR_VALUE, why);
+        return FALSE;
+    }
+    if (how->workload && !ferry_sim_pages_check(ferry_workload_pages(how->workload), error)) {
         return FALSE;
     }
     s->guest = how->workload ? ferry_sim_guest_new(how->workload, how->seed)
@@ -437,7 +431,7 @@ static gboolean set_up(Simulator *s, GError **error)
     if (!s->guest) {
         return FALSE;
     }
-    pages = ferry_sim_guest_pages(s->guest);
+    uint64_t pages = ferry_sim_guest_pages(s->guest);
     s->result->ram_bytes = pages * PAGE;
     s->machine = ferry_precopy_new(&how->policy, &pages, 1);
     ferry_precopy_set_timeout(s->machine, &how->timeout);

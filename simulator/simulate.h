@@ -127,13 +127,6 @@ typedef struct {
     FerryForecast first_forecast, last_forecast;
 } FerrySimResult;
 
-#define FERRY_SIM_ERROR (ferry_sim_error_quark())
-GQuark ferry_sim_error_quark(void);
-typedef enum {
-    FERRY_SIM_ERROR_VALUE, /* nothing can be simulated with it */
-} FerrySimError;
-#define FERRY_SIM_PAGES_MAX (UINT64_C(1) << 32)
-
 /* FALSE: values that make no sense, or a trace that is damaged or was cut (FERRY_TRACE_ERROR) where
  * the migration got to. */
 gboolean ferry_simulate(const FerrySimulation *simulation, FerrySimResult *out_result,

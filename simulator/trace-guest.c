@@ -8,7 +8,7 @@
 #define PIECE_PAGES (1u << 20) /* of a frame at once, about */
 #define WHEN_BITS 24u
 #define RADIX_BITS 12u
-#define FEW_EVENTS 32u /* are sorted the simple way */
+#define FEW_EVENTS 32u          /* are sorted the simple way */
 #define SAME_BYTES (PAGE / 128) /* a page of which all bytes are equal, packed */
 /* What is shorter is no trace of anything, and would be repeated without end. */
 #define REPEAT_MIN_NS 1000000u
@@ -410,11 +410,13 @@ FerrySimGuest *ferry_sim_guest_new_trace(FerryTraceReader *trace, uint64_t start
     const FerryTraceHeader *header = ferry_trace_reader_header(trace);
     uint64_t pages = ferry_trace_header_pages(header);
 
-    if (header->page_bytes != PAGE || pages == 0 || pages > UINT32_MAX) {
+    if (header->page_bytes != PAGE) {
         g_set_error(error, FERRY_TRACE_ERROR, FERRY_TRACE_ERROR_FORMAT,
-                    "a trace of %" G_GUINT64_FORMAT " pages of %u bytes: only 1 to 2^32 - 1 pages "
-                    "of %u bytes can be simulated",
-                    pages, header->page_bytes, PAGE);
+                    "a trace of pages of %u bytes: only those of %u can be simulated",
+                    header->page_bytes, PAGE);
+        return NULL;
+    }
+    if (!ferry_sim_pages_check(pages, error)) {
         return NULL;
     }
     Traced *t = g_new0(Traced, 1);

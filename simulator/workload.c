@@ -2,6 +2,28 @@
 #include <string.h>
 #include "simulator/random.h"
 
+/* Not G_DEFINE_QUARK: its static variable is a data race between two threads' first errors. */
+GQuark ferry_sim_error_quark(void) { return g_quark_from_static_string("ferry-sim-error-quark"); }
+
+#define BYTES_PER_PAGE 8 /* that all that is known of a page takes at most */
+gboolean ferry_sim_pages_check(uint64_t pages, GError **error)
+{
+    /* Nothing is touched: whether there would be room is asked, for later nobody can say no. */
+    gboolean fits = pages > 0 && pages <= FERRY_SIM_PAGES_MAX;
+    gpointer room = fits ? g_try_malloc0_n(pages, BYTES_PER_PAGE) : NULL;
+
+    if (!room) {
+        g_set_error(error, FERRY_SIM_ERROR, FERRY_SIM_ERROR_VALUE,
+                    "a guest of %" G_GUINT64_FORMAT " pages %s", pages,
+                    pages == 0 ? "has nothing to migrate"
+                    : fits     ? "needs more memory to be simulated than there is"
+                               : "is too large: 2^30 pages can be simulated");
+        return FALSE;
+    }
+    g_free(room);
+    return TRUE;
+}
+
 uint64_t ferry_workload_pages(const FerryWorkload *w)
 {
     uint64_t pages = 0;

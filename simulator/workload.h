@@ -6,6 +6,15 @@
 
 G_BEGIN_DECLS
 
+#define FERRY_SIM_ERROR (ferry_sim_error_quark())
+GQuark ferry_sim_error_quark(void);
+typedef enum {
+    FERRY_SIM_ERROR_VALUE, /* nothing can be simulated with it */
+} FerrySimError;
+#define FERRY_SIM_PAGES_MAX (UINT64_C(1) << 30)
+/* FALSE: a guest of so many pages is none, or too large for this host. */
+gboolean ferry_sim_pages_check(uint64_t pages, GError **error);
+
 #define FERRY_WORKLOAD_GROUPS 64
 #define FERRY_WORKLOAD_PAGE 4096u
 
