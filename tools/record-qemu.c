@@ -52,21 +52,58 @@ static char *value_of(const char *list, const char *key)
     return NULL;
 }
 
-static void add_backend(GArray *backends, const char *object)
+static void add_backend(GArray *backends, const char *id, uint64_t bytes, const char *path)
+{
+    Backend b = {.bytes = bytes};
+
+    if (id && bytes) {
+        g_strlcpy(b.name, id, sizeof b.name);
+        g_strlcpy(b.path, path ? path : "", sizeof b.path);
+        g_array_append_val(backends, b);
+    }
+}
+
+static void read_object(GArray *backends, const char *object)
 {
     g_autofree char *id = value_of(object, "id"), *size = value_of(object, "size");
     g_autofree char *path = value_of(object, "mem-path");
     uint64_t bytes = 0;
-    Backend b = {0};
 
     /* Here a number without a unit counts bytes. */
-    if (!id || !size || !ferry_parse_size(size, &bytes, NULL)) {
+    if (g_str_has_prefix(object, "memory-backend-") && size &&
+        ferry_parse_size(size, &bytes, NULL)) {
+        add_backend(backends, id, bytes, path);
+    }
+}
+
+static const char *text_member(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+
+    return node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
+}
+
+/* As libvirt gives it. */
+static void read_json_object(GArray *backends, const char *text)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonNode *root;
+    JsonObject *object;
+    const char *type;
+
+    if (!json_parser_load_from_data(parser, text, -1, NULL) ||
+        !(root = json_parser_get_root(parser)) || !JSON_NODE_HOLDS_OBJECT(root)) {
         return;
     }
-    b.bytes = bytes;
-    g_strlcpy(b.name, id, sizeof b.name);
-    g_strlcpy(b.path, path ? path : "", sizeof b.path);
-    g_array_append_val(backends, b);
+    object = json_node_get_object(root);
+    type = text_member(object, "qom-type");
+    if (type && g_str_has_prefix(type, "memory-backend-")) {
+        JsonNode *size = json_object_get_member(object, "size");
+        gint64 bytes = size && JSON_NODE_HOLDS_VALUE(size) ? json_node_get_int(size) : 0;
+
+        add_backend(backends, text_member(object, "id"), bytes > 0 ? (uint64_t)bytes : 0,
+                    text_member(object, "mem-path"));
+    }
 }
 
 /* What the arguments say of memory: backends, and the machine's own RAM if none is for that. */
@@ -88,8 +125,8 @@ static GArray *read_arguments(const char *arguments, gsize bytes)
             g_autofree char *size = value_of(next, "size");
             g_auto(GStrv) parts = g_strsplit(next, ",", 2);
             own.bytes = parse_size(size ? size : parts[0]);
-        } else if (strcmp(option, "-object") == 0 && g_str_has_prefix(next, "memory-backend-")) {
-            add_backend(backends, next);
+        } else if (strcmp(option, "-object") == 0) {
+            (next[0] == '{' ? read_json_object : read_object)(backends, next);
         } else if (strcmp(option, "-M") == 0 || strcmp(option, "-machine") == 0) {
             g_autofree char *backend = value_of(next, "memory-backend");
             has_backend = has_backend || backend;
@@ -132,7 +169,7 @@ static gboolean find_mapping(const Backend *b, const char *maps, const FerryReco
                 (b->path[0] && m.name_bytes >= strlen(b->path) &&
                  memcmp(m.name, b->path, strlen(b->path)) == 0) *
                     4;
-        if (score > best) {
+        if (score > best || (score == best && bytes > out->end - out->start)) {
             best = score;
             *out = m;
         }
@@ -140,22 +177,33 @@ static gboolean find_mapping(const Backend *b, const char *maps, const FerryReco
     return best > 0;
 }
 
+/* TRUE: out[n] is the backend's. */
+static gboolean place(const Backend *b, const char *maps, FerryRecordRange *out, unsigned n)
+{
+    FerryMapping m = {0};
+
+    if (!find_mapping(b, maps, out, n, &m)) {
+        return FALSE;
+    }
+    out[n] = (FerryRecordRange){.start = m.start, .end = m.end};
+    g_strlcpy(out[n].name, b->name, sizeof out[n].name);
+    return TRUE;
+}
+
 unsigned ferry_record_qemu_blocks(const char *arguments, gsize bytes, const char *maps,
                                   FerryRecordRange out[FERRY_RECORD_QEMU_BLOCKS])
 {
     g_autoptr(GArray) backends = read_arguments(arguments, bytes);
+    const Backend any = {.name = "pc.ram", .bytes = 1};
     unsigned n = 0;
 
     for (unsigned i = 0; i < backends->len && n < FERRY_RECORD_QEMU_BLOCKS; i++) {
         const Backend *b = &g_array_index(backends, Backend, i);
-        FerryMapping m = {0};
 
-        if (b->bytes && find_mapping(b, maps, out, n, &m)) {
-            out[n] = (FerryRecordRange){.start = m.start, .end = m.end};
-            g_strlcpy(out[n++].name, b->name, sizeof b->name);
-        }
+        n += b->bytes > 0 && place(b, maps, out, n);
     }
-    return n;
+    /* If the command line says nothing that fits: the largest mapping. */
+    return n > 0 ? n : (unsigned)place(&any, maps, out, 0);
 }
 
 char *ferry_record_program(int pid)
