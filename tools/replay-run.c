@@ -54,7 +54,8 @@ static void show(const FerryProgress *p, const FerryReplayStats *s)
 {
     g_autofree char *sent = ferry_format_bytes(p->sent_bytes);
     g_autofree char *left = ferry_format_bytes(p->ram_remaining_bytes);
-    g_autofree char *rate = ferry_format_rate(p->bytes_per_second);
+    uint64_t mean = p->total_ns ? (uint64_t)((double)p->sent_bytes * 1e9 / (double)p->total_ns) : 0;
+    g_autofree char *rate = ferry_format_rate(p->rounds ? p->bytes_per_second : mean);
     g_autofree char *line =
         g_strdup_printf("%.1f s of the trace  round %u  %s sent  %s left  %s",
                         (double)s->guest_ns / 1e9, p->rounds + 1, sent, left, rate);
