@@ -28,7 +28,11 @@ static const char head[] =
     " font-variant-numeric: tabular-nums; }\n"
     "th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; vertical-align: top; }\n"
     "td, thead th { text-align: right; white-space: nowrap; }\n"
-    ".metrics thead th { white-space: normal; overflow-wrap: anywhere; }\n"
+    ".metrics thead th, .metrics td { white-space: normal; }\n"
+    ".metrics thead th { overflow-wrap: anywhere; min-width: 6rem; }\n"
+    ".metrics tbody th { overflow-wrap: normal; min-width: 11rem; }\n"
+    ".metrics span { white-space: nowrap; }\n"
+    ".runs tbody th { min-width: 13rem; }\n"
     "tbody th { text-align: left; font-weight: normal; overflow-wrap: anywhere; }\n"
     "thead th { border-bottom: 2px solid #444; }\n"
     "thead th:first-child { text-align: left; }\n"
@@ -44,6 +48,7 @@ static const char head[] =
     "  figcaption p, pre { margin: 0.8mm 0; }\n"
     "  pre { font-size: 6.5pt; padding: 1mm 1.5mm; }\n"
     "  table { font-size: 8pt; }\n"
+    "  .metrics tbody th { min-width: 38mm; }\n"
     "  tr { break-inside: avoid; }\n"
     "  th, td { padding: 0.15rem 0.4rem; }\n"
     "  thead { display: table-header-group; }\n"
@@ -174,9 +179,11 @@ static void append_list(GString *html, const GPtrArray *texts)
 static void append_overview(GString *html, const FerryFigureTask *task)
 {
     const FerryResults *results = task->results;
+    g_autofree char *series = g_strdup_printf(
+        results->is_mixed ? "in %u series: policies, by kind of run" : "under %u policies",
+        results->policies->len);
 
-    g_string_append_printf(html, "<p>%u runs under %u policies.</p>\n", results->runs->len,
-                           results->policies->len);
+    g_string_append_printf(html, "<p>%u runs %s.</p>\n", results->runs->len, series);
     if (results->hosts->len > 0) {
         g_string_append(html, "<p>They ran on</p>\n");
         append_list(html, results->hosts);

@@ -166,16 +166,16 @@ static void name_series(FerryResults *results)
 {
     g_autoptr(GHashTable) indices = g_hash_table_new(g_str_hash, g_str_equal);
     const FerryResultRun *first = results->runs->len > 0 ? results->runs->pdata[0] : NULL;
-    gboolean is_mixed = FALSE;
 
     for (guint i = 0; i < results->runs->len; i++) {
         const FerryResultRun *run = results->runs->pdata[i];
-        is_mixed = is_mixed || strcmp(run->kind, first->kind) != 0;
+        results->is_mixed = results->is_mixed || strcmp(run->kind, first->kind) != 0;
     }
     for (guint i = 0; i < results->runs->len; i++) {
         FerryResultRun *run = results->runs->pdata[i];
-        g_autofree char *name =
-            is_mixed ? g_strdup_printf("%s, %s", run->policy, run->kind) : g_strdup(run->policy);
+        g_autofree char *name = results->is_mixed
+                                    ? g_strdup_printf("%s, %s", run->policy, run->kind)
+                                    : g_strdup(run->policy);
         gpointer index = g_hash_table_lookup(indices, name);
         if (!index) {
             g_ptr_array_add(results->policies, g_strdup(name));

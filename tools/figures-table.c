@@ -3,7 +3,7 @@
 #include "tools/figures.h"
 #include "tools/format.h"
 
-#define COLUMNS_MAX 5u
+#define COLUMNS_MAX 4u
 #define ROWS_MAX 100u
 
 typedef enum { MS, BYTES, RATE, COUNT, RATIO, PERCENT, PERCENT_S, CORE_S } Unit;
@@ -163,13 +163,14 @@ static void append_cell(GString *html, const GArray *numbers, const Metric *metr
     if (metric->has_tail && numbers->len > 0) {
         for (unsigned i = 0; i < 3; i++) {
             g_autofree char *text = form(ferry_numbers_quantile(numbers, tail[i]), metric->unit);
-            g_string_append_printf(html, "%s%s", i ? " / " : "", text);
+            g_string_append_printf(html, "%s<span>%s</span>", i ? " / " : "", text);
         }
     } else if (numbers->len > 1 &&
                ferry_numbers_quantile(numbers, 0) != ferry_numbers_quantile(numbers, 1)) {
         g_autofree char *low = form(ferry_numbers_quantile(numbers, 0), metric->unit);
         g_autofree char *high = form(ferry_numbers_quantile(numbers, 1), metric->unit);
-        g_string_append_printf(html, "%s<br><small>%s to %s</small>", middle, low, high);
+        g_string_append_printf(html, "%s<br><small><span>%s</span> to <span>%s</span></small>",
+                               middle, low, high);
     } else {
         g_string_append(html, middle);
     }

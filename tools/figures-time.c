@@ -222,41 +222,45 @@ static void add_remaining(FerryFigureTask *task, GPtrArray *runs)
     panels_end(figure, task->figures);
 }
 
+/* The most that either rate is. */
+static double rate_rows(GString *csv, guint panel, const FerryResultRun *run)
+{
+    double most = 0;
+
+    for (guint k = first_round(run); k < run->rounds->len; k++) {
+        const FerryResultRound *round = round_at(run, k);
+        double sent = at(round, FERRY_ROUND_BYTES_PER_SECOND);
+        double dirty = at(round, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) * ferry_result_page_bytes(run);
+        if (!ferry_result_is_idle(round)) {
+            ferry_csv_number(csv, panel, ',');
+            ferry_csv_number(csv, at(round, FERRY_ROUND_T_MS), ',');
+            ferry_csv_number(csv, at(round, FERRY_ROUND_NUMBER), ',');
+            ferry_csv_number(csv, dirty, ',');
+            ferry_csv_number(csv, sent, '\n');
+            most = fmax(most, fmax(dirty, sent));
+        }
+    }
+    return most;
+}
+
 static void add_rates(FerryFigureTask *task, GPtrArray *runs)
 {
     FerryFigure *figure =
         panels_new("rates", "Dirty rate against transfer rate, by round", runs,
-                   "How fast the guest dirtied memory (distinct pages that a sync found, "
-                   "times the page size) and how fast the link took bytes, each over "
-                   "the round that ended at the mark. Where the first is above the second "
-                   "another round of the same length does not help.");
+                   "How fast the guest dirtied memory (distinct pages that a sync found, times the "
+                   "page size) and how fast the link took bytes, each over the round that ended at "
+                   "the mark. Where the first is above the second another round of the same length "
+                   "does not help.");
     const char *bytes, *time;
-    double per_ms = ferry_figure_time_unit(latest(runs), &time), most = 0;
+    double per_ms = ferry_figure_time_unit(latest(runs), &time);
+    g_autofree char *until = g_strdup_printf("end of the round [%s]", time);
 
     g_string_append(figure->csv, "panel,t_ms,round,dirty_bytes_per_second,bytes_per_second\n");
-    for (guint i = 0; i < runs->len; i++) {
-        const FerryResultRun *run = runs->pdata[i];
-        for (guint k = first_round(run); k < run->rounds->len; k++) {
-            const FerryResultRound *round = round_at(run, k);
-            if (ferry_result_is_idle(round)) {
-                continue;
-            }
-            double dirty =
-                at(round, FERRY_ROUND_DIRTY_PAGES_PER_SECOND) * ferry_result_page_bytes(run);
-            most = fmax(most, fmax(dirty, at(round, FERRY_ROUND_BYTES_PER_SECOND)));
-            ferry_csv_number(figure->csv, i, ',');
-            ferry_csv_number(figure->csv, at(round, FERRY_ROUND_T_MS), ',');
-            ferry_csv_number(figure->csv, at(round, FERRY_ROUND_NUMBER), ',');
-            ferry_csv_number(figure->csv, dirty, ',');
-            ferry_csv_number(figure->csv, at(round, FERRY_ROUND_BYTES_PER_SECOND), '\n');
-        }
-    }
-    double per_byte = ferry_figure_byte_unit(most, &bytes);
     g_string_append_printf(figure->setup, "set xrange [0:%.10g]\nset yrange [0:*]\n",
                            latest(runs) / per_ms);
     for (guint i = 0; i < runs->len; i++) {
+        double per_byte = ferry_figure_byte_unit(rate_rows(figure->csv, i, runs->pdata[i]), &bytes);
         g_autofree char *label = g_strdup_printf("rate [%s/s]", bytes);
-        g_autofree char *until = g_strdup_printf("end of the round [%s]", time);
         panel_begin(figure, i, until, label);
         g_string_append_printf(
             figure->plot,

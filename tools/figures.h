@@ -105,7 +105,8 @@ typedef struct {
     GPtrArray *files; /* char *, as they were given */
     GPtrArray *runs;  /* FerryResultRun */
     GPtrArray
-        *policies; /* char *: "ferry", or "ferry, replay" if there are several kinds of runs */
+        *policies;     /* char *: "ferry", or "ferry, replay" if there are several kinds of runs */
+    gboolean is_mixed; /* there are several */
     GPtrArray *parameters; /* char *: names of parameters of any run */
     GPtrArray *bounds;     /* FerryResultBound */
     GPtrArray *sweeps;     /* char *: the commands of sweeps */

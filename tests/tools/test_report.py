@@ -382,6 +382,7 @@ def test_a_policy_simulated_and_real_is_two_series(tmp_path):
              for kind in ("simulate", "replay")]
     text = good(tmp_path / "out", *paths)
     assert "<th>ferry, simulate</th><th>ferry, replay</th>" in text
+    assert "<p>2 runs in 2 series" in text
     script = read(tmp_path / "out" / "data" / "remaining.gp")
     assert "set title 'ferry, simulate' " in script and "set title 'ferry, replay' " in script
     assert not [name for name in os.listdir(tmp_path / "out") if name.startswith("against-")], \
