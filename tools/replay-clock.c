@@ -16,6 +16,12 @@ void ferry_replay_clock_init(FerryReplayClock *c, double speed, uint64_t real_ns
 
 void ferry_replay_clock_clear(FerryReplayClock *c) { g_clear_pointer(&c->points, g_array_unref); }
 
+/* Traces may say that a frame lasts for centuries. */
+static uint64_t real_for(uint64_t guest_ns, double pace)
+{
+    return (uint64_t)MIN((double)guest_ns / pace, 1e18);
+}
+
 static uint64_t guest_at(const FerryReplayPoint *p, uint64_t real_ns)
 {
     return p->guest_ns + (uint64_t)((double)(real_ns - MIN(real_ns, p->real_ns)) * p->pace);
@@ -42,7 +48,7 @@ uint64_t ferry_replay_clock_until(const FerryReplayClock *c, uint64_t real_ns, u
     if (last(c)->pace <= 0) {
         return UINT64_MAX;
     }
-    return guest_ns > now ? (uint64_t)((double)(guest_ns - now) / last(c)->pace) : 0;
+    return guest_ns > now ? real_for(guest_ns - now, last(c)->pace) : 0;
 }
 
 uint64_t ferry_replay_clock_real(const FerryReplayClock *c, uint64_t guest_ns)
@@ -60,6 +66,5 @@ uint64_t ferry_replay_clock_real(const FerryReplayClock *c, uint64_t guest_ns)
     if (guest_ns <= p->guest_ns) {
         return p->real_ns;
     }
-    return p->pace > 0 ? p->real_ns + (uint64_t)((double)(guest_ns - p->guest_ns) / p->pace)
-                       : UINT64_MAX;
+    return p->pace > 0 ? p->real_ns + real_for(guest_ns - p->guest_ns, p->pace) : UINT64_MAX;
 }

@@ -22,6 +22,7 @@ Test(replay_clock, stands_runs_and_is_slowed)
     cr_expect_eq(ferry_replay_clock_until(&c, 1400 * MS, 600 * MS), 0, "it was");
     ferry_replay_clock_set(&c, 1400 * MS, TRUE, 75);
     cr_expect_eq(ferry_replay_clock_guest(&c, 1500 * MS), 750 * MS);
+    cr_expect_eq(ferry_replay_clock_until(&c, 1500 * MS, UINT64_MAX), 1000000000000 * MS);
     ferry_replay_clock_set(&c, 1500 * MS, FALSE, 75);
     cr_expect_eq(ferry_replay_clock_guest(&c, 9500 * MS), 750 * MS);
     ferry_replay_clock_clear(&c);
