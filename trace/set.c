@@ -29,6 +29,15 @@ void ferry_trace_set_copy(FerryTraceSet *set, const FerryTraceRun *runs, uint64_
     set->n = n;
 }
 
+void ferry_trace_set_sample(FerryTraceSet *set, const FerryTraceRun *runs, uint64_t n)
+{
+    set->n = MIN(n, SAMPLE);
+    make_room(set, set->n);
+    for (uint64_t i = 0; i < set->n; i++) {
+        set->runs[i] = runs[i * n / set->n];
+    }
+}
+
 uint64_t ferry_trace_set_pages(const FerryTraceSet *set)
 {
     uint64_t pages = 0;

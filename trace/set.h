@@ -13,6 +13,8 @@ typedef struct {
 } FerryTraceSet;
 void ferry_trace_set_clear(FerryTraceSet *set);
 void ferry_trace_set_copy(FerryTraceSet *set, const FerryTraceRun *runs, uint64_t n);
+/* A few of @runs, evenly; of a set as small all. */
+void ferry_trace_set_sample(FerryTraceSet *set, const FerryTraceRun *runs, uint64_t n);
 uint64_t ferry_trace_set_pages(const FerryTraceSet *set);
 
 /* Pages in one of both, not in both; @out is none of them. FALSE: more than RUNS_MAX. */

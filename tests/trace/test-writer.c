@@ -208,3 +208,33 @@ Test(writer, without_totals)
     cr_assert_null(ferry_trace_reader_curve(r, &n));
     cr_assert_eq(n, 0);
 }
+
+static guint bytes_of(const GArray *runs, unsigned frames)
+{
+    g_autoptr(GByteArray) trace = g_byte_array_new();
+    g_autoptr(FerryTraceHeader) header = ferry_trace_header_new();
+    FerryTraceSink sink = memory_sink(trace);
+    FerryTraceFrame frame = {.runs = (const FerryTraceRun *)(const void *)runs->data,
+                             .n_runs = runs->len,
+                             .ran_ns = UINT64_MAX};
+
+    header->method = g_strdup("import");
+    ferry_trace_header_add(header, "pc.ram", 1 << 24);
+    g_autoptr(FerryTraceWriter) w = ferry_trace_writer_new(header, &sink, NULL, NULL);
+    for (unsigned i = 0; i < frames; i++) {
+        cr_assert(ferry_trace_writer_frame(w, &frame, NULL));
+    }
+    cr_assert(ferry_trace_writer_end(w, NULL, NULL));
+    return trace->len;
+}
+
+/* Frames that are alike cost next to nothing behind the first two, large ones too. */
+Test(writer, large_sets_that_come_again)
+{
+    g_autoptr(GArray) runs = g_array_new(FALSE, FALSE, sizeof(FerryTraceRun));
+    uint32_t state = 3;
+
+    draw_runs(runs, 1 << 24, 600, 1, &state);
+    cr_assert_gt(runs->len, 20000);
+    cr_assert_lt(bytes_of(runs, 20), 2 * bytes_of(runs, 1) + 2000);
+}
