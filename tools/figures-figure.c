@@ -179,16 +179,28 @@ void ferry_figure_scale(FerryFigure *figure, const char *axis, double least, dou
     }
 }
 
-void ferry_figure_first_of_two(FerryFigure *figure, unsigned series)
+/* gnuplot puts as many names into a row as one of the two plots is wide. */
+static unsigned key_rows(const FerryResults *results)
 {
-    unsigned rows = (series + 3) / 4;
+    unsigned series = ferry_figure_series(results);
+    glong longest = 0;
 
-    figure->height += 20 * (rows - 1);
+    for (unsigned i = 0; i < series; i++) {
+        longest = MAX(longest, g_utf8_strlen(results->policies->pdata[i], -1));
+    }
+    return longest <= 8 ? (series + 1) / 2 : series;
+}
+
+void ferry_figure_first_of_two(FerryFigure *figure, const FerryResults *results)
+{
+    unsigned rows = key_rows(results);
+
+    figure->height += 18 * (rows - 1);
     g_string_append_printf(
         figure->plot,
         "set multiplot layout 1,2\nset tmargin %.1f\nset key at screen 0.05, screen "
-        "0.99 left top horizontal reverse Left width 2 maxcols 4 noenhanced\n",
-        1.5 + 1.4 * rows);
+        "0.99 left top horizontal reverse Left width 2 noenhanced\n",
+        1.5 + 1.3 * rows);
 }
 
 void ferry_figure_second(FerryFigure *figure) { g_string_append(figure->plot, "unset key\n"); }

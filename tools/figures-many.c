@@ -247,7 +247,7 @@ static void add_dirty_rate(FerryFigureTask *task)
     double per = ferry_figure_byte_unit(most, &bytes);
     g_autofree char *every = ferry_figure_every(figure, rows);
     g_string_append(figure->setup, "in(series, value) = column(1) == series ? value : NaN\n");
-    ferry_figure_first_of_two(figure, ferry_figure_series(results));
+    ferry_figure_first_of_two(figure, results);
     g_string_append_printf(figure->plot, "set xlabel 'dirty rate [%s/s]'\n", bytes);
     ferry_figure_scale(figure, "x", least, most);
     for (unsigned k = 0; k < 2; k++) {

@@ -100,19 +100,30 @@ static void append_commands(GString *html, const GPtrArray *runs, const GPtrArra
     }
 }
 
-/* Whose figure it is: its own commands and few runs, else the sweeps', else all runs. */
+/* What made all runs: the sweeps, and the runs of files without one. */
+static void append_all_commands(GString *html, const FerryResults *results)
+{
+    g_autoptr(GPtrArray) runs = g_ptr_array_new();
+
+    for (guint i = 0; i < results->runs->len; i++) {
+        FerryResultRun *run = results->runs->pdata[i];
+        if (!g_hash_table_contains(results->swept, GUINT_TO_POINTER(run->file + 1))) {
+            g_ptr_array_add(runs, run);
+        }
+    }
+    append_commands(html, runs, results->sweeps);
+}
+
+/* Whose figure it is: its own commands and runs if they are few, else all. */
 static void append_origin(GString *html, const FerryFigureTask *task, const FerryFigure *figure)
 {
-    g_autoptr(GPtrArray) none = g_ptr_array_new();
-
     gboolean is_few =
         figure->runs && (figure->runs->len <= COMMANDS_MAX || task->results->sweeps->len == 0);
+
     if (is_few || figure->commands->len > 0) {
         append_commands(html, figure->runs, figure->commands);
-    } else if (task->results->sweeps->len > 0) {
-        append_commands(html, NULL, task->results->sweeps);
     } else {
-        append_commands(html, task->results->runs, none);
+        append_all_commands(html, task->results);
     }
 }
 
@@ -220,12 +231,10 @@ static void append_tables(GString *html, const FerryResults *results)
 
 static void append_runs(GString *html, const FerryResults *results)
 {
-    g_autoptr(GPtrArray) none = g_ptr_array_new();
-
     if (results->runs->len > 0) {
         g_string_append(html, "<section>\n<h2>Runs</h2>\n");
         ferry_figures_runs(results, html);
-        append_commands(html, results->sweeps->len > 0 ? none : results->runs, results->sweeps);
+        append_all_commands(html, results);
         g_string_append(html, "</section>\n");
     }
 }

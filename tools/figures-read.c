@@ -236,6 +236,7 @@ static gboolean take_sweep(FerryResults *results, JsonObject *object, GError **e
     }
     if (*command) {
         g_ptr_array_add(results->sweeps, g_steal_pointer(&command));
+        g_hash_table_add(results->swept, GUINT_TO_POINTER(results->files->len));
     }
     return TRUE;
 }

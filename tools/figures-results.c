@@ -129,6 +129,7 @@ FerryResults *ferry_results_new(void)
     results->parameters = g_ptr_array_new_with_free_func(g_free);
     results->bounds = g_ptr_array_new_with_free_func(bound_free);
     results->sweeps = g_ptr_array_new_with_free_func(g_free);
+    results->swept = g_hash_table_new(NULL, NULL);
     results->hosts = g_ptr_array_new_with_free_func(g_free);
     results->notes = g_ptr_array_new_with_free_func(g_free);
     results->by_id = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -139,6 +140,7 @@ FerryResults *ferry_results_new(void)
 void ferry_results_free(FerryResults *results)
 {
     if (results) {
+        g_hash_table_unref(results->swept);
         g_hash_table_unref(results->by_id);
         g_hash_table_unref(results->parameter_names);
         g_ptr_array_unref(results->files);

@@ -224,7 +224,7 @@ static gboolean add_axis(FerryFigureTask *task, const Axis *axis)
     if (most[0] <= 0 && most[1] <= 0) {
         return FALSE;
     }
-    ferry_figure_first_of_two(figure, ferry_figure_series(task->results));
+    ferry_figure_first_of_two(figure, task->results);
     x_axis(figure, axis, &per_x);
     for (unsigned p = 0; p < 2; p++) {
         const char *time;

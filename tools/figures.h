@@ -110,6 +110,7 @@ typedef struct {
     GPtrArray *parameters; /* char *: names of parameters of any run */
     GPtrArray *bounds;     /* FerryResultBound */
     GPtrArray *sweeps;     /* char *: the commands of sweeps */
+    GHashTable *swept;     /* indices of files that have a sweep, plus 1 */
     GPtrArray *hosts;      /* char *: where it ran, for people */
     GPtrArray *notes;      /* char *: what was left out, and why */
     GHashTable *by_id;     /* "FILE ID" -> FerryResultRun, borrowed */
@@ -172,7 +173,7 @@ double ferry_figure_byte_unit(double most, const char **out_unit);
 /* The same for milliseconds: ms or s. */
 double ferry_figure_time_unit(double most, const char **out_unit);
 /* Two plots side by side under one key; the second begins behind ferry_figure_second. */
-void ferry_figure_first_of_two(FerryFigure *figure, unsigned series);
+void ferry_figure_first_of_two(FerryFigure *figure, const FerryResults *results);
 void ferry_figure_second(FerryFigure *figure);
 /* " every N" if @rows are more points than a figure can show, and the caption says so; else "". */
 char *ferry_figure_every(FerryFigure *figure, guint rows);

@@ -387,3 +387,11 @@ def test_a_policy_simulated_and_real_is_two_series(tmp_path):
     assert "set title 'ferry, simulate' " in script and "set title 'ferry, replay' " in script
     assert not [name for name in os.listdir(tmp_path / "out") if name.startswith("against-")], \
         "what was not given is no parameter"
+
+
+def test_all_commands_stand_by_a_figure_of_all(tmp_path):
+    swept = write(tmp_path / "s", {"type": "sweep", "command": ["ferry", "simulate", "all"]},
+                  a_run("a"), a_run("b"))
+    text = good(tmp_path / "out", swept, write(tmp_path / "r", a_run("c")))
+    part = text[text.index('id="downtime"'):]
+    assert "<pre>ferry simulate all\nferry simulate c   # seed 1\n</pre>" in part
