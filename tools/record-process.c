@@ -240,7 +240,9 @@ static void process_tell(void *self, JsonBuilder *builder, GString *text)
             g_string_append_printf(text, "; each second of its own costs %.1f %% more",
                                    slower / 10.0);
         }
-        g_string_append_printf(text, "\n%s\n", p->gone ? "it has ended" : "it goes on");
+        g_string_append_printf(
+            text, "\n%s\n",
+            p->gone ? "its memory is gone: it has ended, or begun another program" : "it goes on");
     }
     ferry_record_memories_tell(p->memories, builder, text);
 }
