@@ -34,6 +34,7 @@ void ferry_bins_init(FerryBins *b, uint64_t bytes_per_second)
     *b = (FerryBins){.bytes_per_second = bytes_per_second,
                      .begin_ns = g_array_new(FALSE, TRUE, sizeof(uint64_t)),
                      .bytes = g_array_new(FALSE, TRUE, sizeof(uint64_t)),
+                     .begin_bytes = g_array_new(FALSE, TRUE, sizeof(int64_t)),
                      .stale = g_byte_array_new(),
                      .touched = g_array_new(FALSE, FALSE, sizeof(uint32_t))};
     (void)ferry_bins_append(b, 0);
@@ -43,6 +44,7 @@ void ferry_bins_clear(FerryBins *b)
 {
     g_array_unref(b->begin_ns);
     g_array_unref(b->bytes);
+    g_array_unref(b->begin_bytes);
     g_byte_array_unref(b->stale);
     g_array_unref(b->touched);
     g_free(b->tree);
@@ -78,11 +80,13 @@ static void widen(FerryBins *b)
 uint32_t ferry_bins_append(FerryBins *b, uint64_t end_ns)
 {
     uint64_t begin = b->now_ns, none = 0;
+    int64_t before = carried(b->bytes_per_second, begin);
     uint32_t leaf = b->n >> FERRY_BINS_LEAF_SHIFT, bin = b->n++;
 
     g_assert(end_ns >= begin && bin != UINT32_MAX);
     g_array_append_val(b->begin_ns, begin);
     g_array_append_val(b->bytes, none);
+    g_array_append_val(b->begin_bytes, before);
     b->now_ns = end_ns;
     if (leaf == b->stale->len) {
         uint8_t fresh = 0;
@@ -111,11 +115,15 @@ static FerryBinsNode reckon(const FerryBins *b, uint32_t leaf)
 {
     FerryBinsNode node = {0, NOTHING, NOTHING};
     uint32_t first = leaf << FERRY_BINS_LEAF_SHIFT, end = MIN(first + LEAF_BINS, b->n);
+    int64_t at_end = end < b->n ? g_array_index(b->begin_bytes, int64_t, end)
+                                : carried(b->bytes_per_second, b->now_ns);
 
     for (uint32_t bin = end; bin-- > first;) {
+        int64_t at_begin = g_array_index(b->begin_bytes, int64_t, bin);
         node.sum += (int64_t)g_array_index(b->bytes, uint64_t, bin);
-        node.low = MAX(node.low, node.sum + carried(b->bytes_per_second, begin_of(b, bin)));
-        node.high = MAX(node.high, node.sum + carried(b->bytes_per_second, end_of(b, bin)));
+        node.low = MAX(node.low, node.sum + at_begin);
+        node.high = MAX(node.high, node.sum + at_end);
+        at_end = at_begin;
     }
     return node;
 }

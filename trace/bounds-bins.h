@@ -18,6 +18,7 @@ typedef struct {
     uint64_t now_ns; /* where the last bin ends */
     uint32_t n;
     GArray *begin_ns, *bytes; /* uint64_t, by bin */
+    GArray *begin_bytes;      /* int64_t: what the link had carried where it begins */
     FerryBinsNode *tree;      /* the root is 1; leaf i, of 32 bins, is width + i */
     uint32_t width;
     GByteArray *stale; /* by leaf: it is on the list */

@@ -7,7 +7,8 @@
 #define BYTES_MAX (UINT64_C(1) << 60) /* of all pages on the wire */
 #define NS_MAX (UINT64_C(1) << 62)    /* of a trace: 146 years */
 #define COUNTS (UINT32_C(1) << 16)    /* what fits a page's counter */
-#define AHEAD 12u                     /* runs whose pages are fetched in advance */
+#define AHEAD 32u                     /* pages that are fetched in advance */
+#define SORTED_MAX (1u << 22)         /* pages of a frame that are put in order of their quarters */
 
 /* Small, for there may be hundreds of millions; packed, for one miss of the cache each. */
 typedef struct {
@@ -27,6 +28,9 @@ struct FerryBounds {
     GArray *by_frames;   /* uint64_t: bytes of pages that were written in so many frames */
     FerryBins bins;
     FerryBracket shortest, earliest;
+    uint32_t *sorted; /* a frame's pages, those of quarter q up to sorted_end[q] */
+    uint8_t *sorted_classes;
+    uint64_t sorted_room, sorted_end[4];
 };
 
 static void weigh_classes(FerryBounds *b, uint32_t page_bytes)
@@ -206,50 +210,108 @@ static uint64_t count_frame(FerryBounds *b, uint64_t number)
 }
 
 /* The page moves to @bin; what it weighs there. */
-static uint64_t move_page(FerryBounds *b, uint64_t number, uint32_t bin, const uint8_t *class_)
+static inline uint64_t move_page(FerryBounds *b, uint64_t number, uint32_t bin, uint8_t class_)
 {
     Page *page = &b->pages[number];
     uint32_t before = b->weights[FERRY_TRACE_CLASS_UNKNOWN], now = before;
-    uint64_t frames = count_frame(b, number);
+    uint64_t frames = b->n_frames < COUNTS ? page->frames++ : count_frame(b, number);
 
     if (b->classes) {
         before = b->weights[b->classes[number]];
-        b->classes[number] = class_ ? *class_ : FERRY_TRACE_CLASS_UNKNOWN;
-        now = b->weights[b->classes[number]];
+        now = b->weights[class_];
+        b->classes[number] = class_;
+        b->bytes += (uint64_t)now - before;
     }
     *ferry_bins_bytes(&b->bins, page->last) -= before;
     page->last = bin;
     *by_frames(b, frames) -= before;
     *by_frames(b, frames + 1) += now;
-    b->bytes += (uint64_t)now - before;
     return now;
 }
 
+static inline void fetch_page(const FerryBounds *b, uint64_t number)
+{
+    __builtin_prefetch(&b->pages[number], 1);
+    if (b->classes) {
+        __builtin_prefetch(&b->classes[number], 1);
+    }
+}
+
 /* The frame's pages that were written last in @quarter, or all, with -1, into @bin. */
-static void take_pages(FerryBounds *b, const FerryTraceFrame *frame, int quarter, uint32_t bin)
+static uint64_t move_runs(FerryBounds *b, const FerryTraceFrame *frame, int quarter, uint32_t bin)
 {
     uint64_t at = 0, arrived = 0;
 
     for (uint64_t i = 0; i < frame->n_runs; i++) {
         const FerryTraceRun *run = &frame->runs[i];
         if (i + AHEAD < frame->n_runs) {
-            __builtin_prefetch(&b->pages[frame->runs[i + AHEAD].first], 1);
+            fetch_page(b, frame->runs[i + AHEAD].first);
         }
         for (uint64_t j = 0; j < run->n; j++, at++) {
             if (quarter < 0 || (frame->quarters[at] & 3) == quarter) {
                 arrived +=
-                    move_page(b, run->first + j, bin, frame->classes ? &frame->classes[at] : NULL);
+                    move_page(b, run->first + j, bin,
+                              frame->classes ? frame->classes[at] : FERRY_TRACE_CLASS_UNKNOWN);
             }
         }
     }
-    *ferry_bins_bytes(&b->bins, bin) += arrived;
-    ferry_bins_refresh(&b->bins);
+    return arrived;
+}
+
+static uint64_t move_sorted(FerryBounds *b, unsigned quarter, uint32_t bin)
+{
+    uint64_t first = quarter > 0 ? b->sorted_end[quarter - 1] : 0, end = b->sorted_end[quarter];
+    uint64_t arrived = 0;
+
+    for (uint64_t i = first; i < end; i++) {
+        fetch_page(b, b->sorted[MIN(i + AHEAD, end - 1)]);
+        arrived += move_page(b, b->sorted[i], bin, b->sorted_classes[i]);
+    }
+    return arrived;
+}
+
+/* FALSE: it has too many pages; then each quarter's are looked for among all. */
+static gboolean sort_pages(FerryBounds *b, const FerryTraceFrame *frame)
+{
+    uint64_t n = 0, at = 0, to[4] = {0};
+
+    for (uint64_t i = 0; i < frame->n_runs; i++) {
+        n += frame->runs[i].n;
+    }
+    if (n > SORTED_MAX || b->n_pages > UINT32_MAX) {
+        return FALSE;
+    }
+    if (n > b->sorted_room) {
+        b->sorted_room = MIN(2 * n, SORTED_MAX);
+        b->sorted = g_renew(uint32_t, b->sorted, b->sorted_room);
+        b->sorted_classes = g_renew(uint8_t, b->sorted_classes, b->sorted_room);
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        to[frame->quarters[i] & 3]++;
+    }
+    for (unsigned q = 0; q < 4; q++) {
+        uint64_t pages = to[q];
+        to[q] = at;
+        at += pages;
+        b->sorted_end[q] = at;
+    }
+    at = 0;
+    for (uint64_t i = 0; i < frame->n_runs; i++) {
+        for (uint64_t j = 0; j < frame->runs[i].n; j++, at++) {
+            uint64_t place = to[frame->quarters[at] & 3]++;
+            b->sorted[place] = (uint32_t)(frame->runs[i].first + j);
+            b->sorted_classes[place] =
+                frame->classes ? frame->classes[at] : FERRY_TRACE_CLASS_UNKNOWN;
+        }
+    }
+    return TRUE;
 }
 
 gboolean ferry_bounds_frame(FerryBounds *b, const FerryTraceFrame *frame)
 {
     uint64_t begin = b->bins.now_ns, span = MIN(frame->span_ns, NS_MAX - begin);
     unsigned parts = frame->quarters ? 4 : 1;
+    gboolean sorted;
 
     if (frame->n_runs > 0) {
         const FerryTraceRun *last = &frame->runs[frame->n_runs - 1];
@@ -262,10 +324,15 @@ gboolean ferry_bounds_frame(FerryBounds *b, const FerryTraceFrame *frame)
     }
     b->n_frames++;
     g_array_set_size(b->by_frames, (guint)MIN(b->n_frames + 2, G_MAXUINT));
+    sorted = parts > 1 && sort_pages(b, frame);
     for (unsigned q = 0; q < parts; q++) {
         uint64_t end = begin + span / parts * (q + 1) + (q + 1 == parts ? span % parts : 0);
         judge_low(b, end);
-        take_pages(b, frame, frame->quarters ? (int)q : -1, ferry_bins_append(&b->bins, end));
+        uint32_t bin = ferry_bins_append(&b->bins, end);
+        uint64_t arrived =
+            sorted ? move_sorted(b, q, bin) : move_runs(b, frame, parts > 1 ? (int)q : -1, bin);
+        *ferry_bins_bytes(&b->bins, bin) += arrived;
+        ferry_bins_refresh(&b->bins);
     }
     judge_high(b);
     return TRUE;
@@ -322,5 +389,7 @@ void ferry_bounds_free(FerryBounds *b)
     g_clear_pointer(&b->wrapped, g_hash_table_unref);
     g_free(b->pages);
     g_free(b->classes);
+    g_free(b->sorted);
+    g_free(b->sorted_classes);
     g_free(b);
 }

@@ -342,3 +342,27 @@ Test(bounds, a_limit_below_the_fixed_part_is_never_met)
     cr_expect_eq(ferry_bounds_throttle(b).low, 100);
     cr_expect_gt(ferry_bounds_shortest(b).low, 1000000);
 }
+
+/* Where what pages hold is known, or might be, each is looked at by itself. */
+Test(bounds, both_ways_through_a_frame_give_the_same)
+{
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        FerryBoundsInput input = {
+            .bytes_per_second = 1000000000, .downtime_limit_ns = 3, .page_wire_bytes = 1};
+        uint8_t unknown[PAGES_MAX];
+        Case c = draw(seed);
+        memset(unknown, FERRY_TRACE_CLASS_UNKNOWN, sizeof unknown);
+        g_autoptr(FerryBounds) one = bounds_of(&c, 3);
+        g_autoptr(FerryBounds) other = ferry_bounds_new(c.pages, 4096, unknown, &input);
+        for (unsigned t = 0; t + 8 <= c.slots; t += 8) {
+            tell(one, &c, t, t + 8, 8, seed % 2 == 0);
+            tell(other, &c, t, t + 8, 8, seed % 2 == 0);
+            FerryBracket a = ferry_bounds_residual(one), b = ferry_bounds_residual(other);
+            cr_assert(a.low == b.low && a.high == b.high, "case %u, %u ns", (unsigned)seed, t);
+            a = ferry_bounds_shortest(one);
+            b = ferry_bounds_shortest(other);
+            cr_assert(a.low == b.low && a.high == b.high, "case %u, %u ns", (unsigned)seed, t);
+            cr_assert_eq(ferry_bounds_causal(one), ferry_bounds_causal(other));
+        }
+    }
+}
