@@ -10,7 +10,7 @@
  * longer than all the rest of writing a trace. So runs wait with their leaf until there are enough
  * of them: NEW_FRAME and the number that the frame has, then runs as their first page times 2^16
  * plus their length less 1. */
-#define WAITING_MAX 16384u
+#define WAITING_MAX 32768u
 #define AHEAD 64u
 #define NEW_FRAME UINT32_MAX /* a run of 2^16 pages that begins at the leaf's last one */
 

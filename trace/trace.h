@@ -80,7 +80,7 @@ typedef struct {
 } FerryTraceSink;
 typedef struct {
     int level;          /* of zstd; 0: the default, which is quick */
-    gboolean no_totals; /* do not keep what totals need: 5 bytes for each page written, 8 a frame */
+    gboolean no_totals; /* do not keep what totals need: 6 bytes for each page written, 8 a frame */
 } FerryTraceWriterOptions;
 
 typedef struct FerryTraceWriter FerryTraceWriter;
