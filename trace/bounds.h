@@ -25,7 +25,7 @@ typedef struct {
 typedef struct FerryBounds FerryBounds;
 /* The memory has @pages pages; @classes, borrowed for the call, says what they weigh at first;
  * NULL: page_wire_bytes each. NULL if there is no memory for so many. Takes 6 bytes a page that is
- * ever written (7 where classes are known) and 20 a bin. */
+ * ever written (7 where classes are known) and 28 a bin. */
 FerryBounds *ferry_bounds_new(uint64_t pages, uint32_t page_bytes, const uint8_t *classes,
                               const FerryBoundsInput *input);
 /* From now on there are @pages pages; the new ones have not been sent, nor could they. */
