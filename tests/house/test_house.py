@@ -33,7 +33,7 @@ MAY_ALSO_INCLUDE = {"receive": KEPT, "send": KEPT, "transfer": KEPT, "peer": KEP
 
 # What pure code may need from outside: memory, strings, and GLib's of the same kinds.
 PURE = re.compile(
-    r"mem(cpy|move|set|cmp|chr|rchr)|str(len|cmp|ncmp|chr|rchr|nlen|cspn)|__(mem|str)\w+_chk"
+    r"mem(cpy|move|set|cmp|chr|rchr)|bcmp|str(len|cmp|ncmp|chr|rchr|nlen|cspn)|__(mem|str)\w+_chk"
     r"|__stack_chk_fail|__popcountdi2|__u?(div|mod)ti3|abort|_GLOBAL_OFFSET_TABLE_|__(asan|ubsan)_\w+"
     r"|g_(malloc0?(_n)?|(try_)?realloc(_n)?|try_malloc0?(_n)?|free(_sized)?|clear_pointer|memdup2?)"
     r"|g_(strdup|strndup|strdup_v?printf|strlcpy|str_equal|strcmp0|str_has_prefix|utf8_validate\w*)"
