@@ -9,6 +9,9 @@
 /* What waits in the socket is part of the downtime, and as long as a write waits no answer of the
  * peer is seen. So little is gathered, and little may wait, where the link is slow. */
 #define GATHER_NS 4000000ull
+/* Where a call takes long, on a busy host, so much more: else what is measured of little gathers
+ * makes them less and less. */
+#define CALLS_PER_GATHER 4
 #define QUEUE_NS 40000000ull
 #define QUEUE_LEAST_NS 5000000ull
 #define QUEUES_PER_LIMIT 10
@@ -42,6 +45,21 @@ static gboolean was_idle(const FerrySource *s, uint64_t queued)
     return s->queued_before < IDLE_BYTES && queued > IDLE_BYTES && s->rate.n >= PIECES_ENOUGH;
 }
 
+/* A few bytes that went at once show what a call costs, not what the link can do: zero pages are
+ * little more. They count as long as nothing else is known. */
+#define LITTLE_BYTES 32768
+static gboolean is_little(const FerrySource *s, gint64 delivered, uint64_t queued)
+{
+    return delivered < LITTLE_BYTES && queued < LITTLE_BYTES && s->queued_before < LITTLE_BYTES;
+}
+
+uint64_t ferry_source_rate(const FerrySource *s)
+{
+    uint64_t rate = ferry_rate_get(&s->rate);
+
+    return rate ? rate : ferry_rate_get(&s->little_rate);
+}
+
 /* What left for the peer since the last look, and how long that took. */
 static void learn_rate(FerrySource *s)
 {
@@ -52,10 +70,16 @@ static void learn_rate(FerrySource *s)
     uint64_t waited = ferry_ram_sender_waited_ns(s->sender) - s->waited_before;
 
     /* Bytes that left while the limit held us back say nothing about the channel. */
-    if (written > 0 && delivered > 0 && waited < busy / 16) {
-        unsigned part = was_idle(s, queued) ? IDLE_WEIGHT : 1;
-        ferry_rate_add(&s->rate, (uint64_t)delivered / part, (busy - waited) / part);
+    if (written == 0 || delivered <= 0 || waited >= busy / 16) {
+        return;
     }
+    if (is_little(s, delivered, queued)) {
+        ferry_rate_add(&s->little_rate, (uint64_t)delivered, busy - waited);
+        ferry_spread_add(&s->call, (double)(busy - waited));
+        return;
+    }
+    unsigned part = was_idle(s, queued) ? IDLE_WEIGHT : 1;
+    ferry_rate_add(&s->rate, (uint64_t)delivered / part, (busy - waited) / part);
 }
 
 /* Lets so much time pass that @written bytes since @begin_ns keep the limit, which may change. */
@@ -128,7 +152,8 @@ gboolean ferry_source_wants_flush(const FerrySource *s)
         return FALSE;
     }
     rate = limit ? MIN(rate, limit) : rate;
-    return s->gathered_pages * FERRY_PAGE_SIZE > ferry_scale(rate, GATHER_NS, 1000000000) &&
+    uint64_t gather_ns = GATHER_NS + CALLS_PER_GATHER * (uint64_t)s->call.mean;
+    return s->gathered_pages * FERRY_PAGE_SIZE > ferry_scale(rate, gather_ns, 1000000000) &&
            (s->paused || !probe_is_due(s)); /* which a larger gather makes exacter */
 }
 

@@ -17,7 +17,7 @@
 
 void ferry_source_learn_lag(FerrySource *s, uint64_t lag_ns)
 {
-    uint64_t rate = ferry_rate_get(&s->rate);
+    uint64_t rate = ferry_source_rate(s);
     uint64_t behind_ns = rate ? ferry_scale(s->peer.pinged_queued, 1000000000, rate) : 0;
 
     ferry_spread_add(&s->costs.lag, (double)(lag_ns - MIN(lag_ns, behind_ns)));
@@ -74,7 +74,7 @@ static uint64_t switchover_rate(const FerrySource *s)
 {
     uint64_t given = s->current.avail_switchover_bandwidth;
 
-    return with_cpu(s, given ? given : ferry_rate_get(&s->rate));
+    return with_cpu(s, given ? given : ferry_source_rate(s));
 }
 
 /* What a page costs that goes for the first time, in wire bytes of as much time at @rate for 1000
@@ -83,7 +83,7 @@ static uint64_t switchover_rate(const FerrySource *s)
 static uint64_t unseen_permille(const FerrySource *s, uint64_t rate)
 {
     double cpu_ns = ferry_ram_sender_is_in_background(s->sender) ? 0 : first_page_ns(s);
-    double raw = (double)ferry_rate_get(&s->rate), given = (double)rate;
+    double raw = (double)ferry_source_rate(s), given = (double)rate;
     double permille = (double)wire_permille(&s->first_wire);
 
     return raw > 0 ? (uint64_t)(permille * given / raw + cpu_ns * given * 1e-6 / FERRY_PAGE_SIZE)
@@ -294,7 +294,7 @@ void ferry_source_round(FerrySource *s, FerryRound *out_values)
 
 uint64_t ferry_source_round_rate(const FerrySource *s)
 {
-    uint64_t rate = with_cpu(s, ferry_rate_get(&s->rate)), limit = s->current.max_bandwidth;
+    uint64_t rate = with_cpu(s, ferry_source_rate(s)), limit = s->current.max_bandwidth;
     double rest = 1 - ferry_share_get(&s->syncing, 1, 1, 0);
 
     rate = (uint64_t)((double)rate * CLAMP(rest, 0.1, 1));

@@ -102,7 +102,9 @@ struct FerrySource {
     FerryDowntime fixed; /* what the last decision was made with: all but the pages */
 
     Costs costs;
-    FerryRate rate;
+    FerryRate rate;        /* of the channel, uncapped */
+    FerryRate little_rate; /* what is known before anything of size was sent */
+    FerrySpread call;      /* ns that a few bytes take to be written */
     gboolean watching; /* writes that go on in the background are being timed */
     uint64_t busy_since_ns, probed_ns;
     uint64_t written_before, waited_before;
@@ -182,6 +184,8 @@ gboolean ferry_source_write_tail(FerrySource *s, GError **error);
 /* source-measure.c */
 
 void ferry_source_look_at_limits(FerrySource *s);
+/* What the channel takes, uncapped, bytes/s; 0: not known. */
+uint64_t ferry_source_rate(const FerrySource *s);
 /* What waits in sockets after a write, at most. */
 uint64_t ferry_source_longest_queue_ns(const FerrySource *s);
 /* Pages are about to be handed to the sender. */

@@ -141,7 +141,7 @@ void ferry_source_publish(FerrySource *s, gboolean notify)
     p->unchanged_pages_estimate = ferry_sample_unchanged(s->sample) * FERRY_SAMPLE_PAGES;
     p->unsent_pages = ferry_precopy_unsent_pages(s->machine);
     p->dirty_pages_per_second = s->told.dirty_pages_per_second;
-    p->uncapped_bytes_per_second = ferry_rate_get(&s->rate);
+    p->uncapped_bytes_per_second = ferry_source_rate(s);
     p->total_ns = ferry_now_ns() - s->begin_ns;
     p->predicted = s->predicted;
     p->predicted_downtime_ns = s->predicted.total_ns;
