@@ -360,7 +360,7 @@ static const FerryQmpCommand commands[] = {
     {"x-ferry-resolve",            x_ferry_resolve,            TRUE },
     {"x-ferry-record",             ferry_qmp_record,           TRUE },
     {"x-ferry-record-stop",        ferry_qmp_record_stop,      FALSE},
-    {"query-x-ferry-record",       ferry_qmp_query_record,     FALSE},
+    {"x-ferry-query-record",       ferry_qmp_query_record,     FALSE},
 };
 
 static JsonNode *query_commands(FerryQmp *qmp, JsonObject *args, GError **error)

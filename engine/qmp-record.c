@@ -1,4 +1,4 @@
-/* x-ferry-record, x-ferry-record-stop and query-x-ferry-record: Ferry's own. */
+/* x-ferry-record, x-ferry-record-stop and x-ferry-query-record: Ferry's own. */
 #include <string.h>
 #include "engine/qmp-arguments.h"
 #include "engine/qmp-private.h"

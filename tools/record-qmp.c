@@ -147,7 +147,7 @@ static State look(const Source *s, FerryTraceTotals *out, GError **error)
 {
     g_autoptr(GError) local = NULL;
     g_autoptr(JsonNode) node =
-        ferry_qmp_client_call(s->client, "query-x-ferry-record", NULL, &local);
+        ferry_qmp_client_call(s->client, "x-ferry-query-record", NULL, &local);
     JsonObject *now;
     const char *status;
 
@@ -161,7 +161,7 @@ static State look(const Source *s, FerryTraceTotals *out, GError **error)
     }
     if (!JSON_NODE_HOLDS_OBJECT(node)) {
         g_set_error_literal(error, FERRY_QMP_CLIENT_ERROR, FERRY_QMP_CLIENT_ERROR_PROTOCOL,
-                            "query-x-ferry-record: the answer is no object");
+                            "x-ferry-query-record: the answer is no object");
         return FAILED;
     }
     now = json_node_get_object(node);

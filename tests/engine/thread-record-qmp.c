@@ -24,7 +24,7 @@ static void await_status(Client *c, const char *expected)
     g_autofree char *last = NULL;
 
     do {
-        g_autoptr(JsonNode) now = client_ask(c, "query-x-ferry-record");
+        g_autoptr(JsonNode) now = client_ask(c, "x-ferry-query-record");
         g_free(last);
         last = g_strdup(qmp_member(now, "status"));
         if (strcmp(last, expected) == 0) {
@@ -37,7 +37,7 @@ static void await_status(Client *c, const char *expected)
 
 static gint64 frames(Client *c)
 {
-    g_autoptr(JsonNode) now = client_ask(c, "query-x-ferry-record");
+    g_autoptr(JsonNode) now = client_ask(c, "x-ferry-query-record");
 
     return json_object_get_int_member_with_default(json_node_get_object(now), "frames", 0);
 }
@@ -95,7 +95,7 @@ static void test_arguments(void)
     }
     client_write(&c, "{\"execute\": \"x-ferry-record-stop\"}");
     EXPECT_ERROR(&c, "GenericError", "No dirty pages are being recorded");
-    ASK(&c, "{\"execute\": \"query-x-ferry-record\"}", "{\"return\": {\"status\": \"none\"}}");
+    ASK(&c, "{\"execute\": \"x-ferry-query-record\"}", "{\"return\": {\"status\": \"none\"}}");
     client_clear(&c);
     machine_clear(&m);
 }
@@ -113,7 +113,7 @@ static void test_records(void)
     client_open(&c, m.path);
     START(&c, &m, ", \"duration-ms\": 100, \"workload\": \"counting\"");
     await_status(&c, "ended");
-    now = client_ask(&c, "query-x-ferry-record");
+    now = client_ask(&c, "x-ferry-query-record");
     JsonObject *told = json_node_get_object(now);
     g_autofree char *path = trace_of(&m);
     if (recorded_open(&trace, path)) {

@@ -24,7 +24,7 @@ FIRST = BASE // PAGE
 
 
 def told(vm):
-    return vm.qmp("query-x-ferry-record")
+    return vm.qmp("x-ferry-query-record")
 
 
 def await_frames(vm, more):
