@@ -121,7 +121,7 @@ static gboolean read_blocks(FerryTraceHeader *h, JsonNode *node, GError **error)
         g_array_append_val(h->blocks, block);
     }
     all = (const FerryTraceBlock *)(const void *)h->blocks->data;
-    good = good && ferry_trace_blocks_check(all + before, n, pages_before, error);
+    good = good && ferry_trace_blocks_check(n ? all + before : NULL, n, pages_before, error);
     if (good && ferry_trace_blocks_names(all, h->blocks->len) > FERRY_TRACE_NAMES_MAX) {
         good = ferry_trace_json_refuse(error, "names of more than 64 MiB together");
     }
