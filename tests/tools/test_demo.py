@@ -108,7 +108,7 @@ def test_children_die_with_a_killed_demo(accel):
 
 @pytest.mark.parametrize("timeout, workload, words", [
     ("2s", "idle,fill=random", "the first pass over its memory took more than 2 s"),
-    ("8s", "uniform,size=24M,rate=20000,fill=random", "it did not converge in 8 s: the guest"),
+    ("5s", "uniform,size=24M,rate=20000,fill=random", "it did not converge in 5 s: the guest"),
 ], ids=["a round", "a budget"])
 def test_what_does_not_end_in_time_is_exit_4_and_says_why(accel, timeout, workload, words):
     bandwidth = "1M" if timeout == "2s" else "16M"
