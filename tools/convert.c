@@ -42,18 +42,6 @@ static const Format formats[] = {
     {"roaring", {".roaring", ".croaring"}, NULL,              ferry_export_roaring},
 };
 
-static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean usage(GError **error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    g_propagate_error(
-        error, g_error_new_valist(G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, format, arguments));
-    va_end(arguments);
-    return FALSE;
-}
-
 static const Format *find_format(const char *name, const char *path)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(formats); i++) {
@@ -78,19 +66,20 @@ static gboolean find_formats(const Options *o, const Format **out_from, const Fo
 
     if (!from || !to) {
         const char *option = from ? "--to" : "--from", *name = from ? o->to : o->from;
-        return name ? usage(error, "%s: there is no format '%s'", option, name)
-                    : usage(error, "%s: the name does not say the format: %s is needed",
-                            from ? o->out : o->in, option);
+        return name ? ferry_verb_usage(error, "%s: there is no format '%s'", option, name)
+                    : ferry_verb_usage(error, "%s: the name does not say the format: %s is needed",
+                                       from ? o->out : o->in, option);
     }
     if (!from->import && from != &formats[0]) {
-        return usage(error, "%s is written, not read: pdt, csv, criu and qmp are read", from->name);
+        return ferry_verb_usage(error, "%s is written, not read: pdt, csv, criu and qmp are read",
+                                from->name);
     }
     if (!to->export) {
-        return usage(error, "%s is read, not written: pdt, csv, json and roaring are written",
-                     to->name);
+        return ferry_verb_usage(
+            error, "%s is read, not written: pdt, csv, json and roaring are written", to->name);
     }
     if (from == &formats[0] && is_standard(o->in)) {
-        return usage(error, "-: a .pdt is read from a file, not from standard input");
+        return ferry_verb_usage(error, "-: a .pdt is read from a file, not from standard input");
     }
     *out_from = from;
     *out_to = to;
@@ -110,9 +99,10 @@ static gboolean parse(const Options *o, FerryTraceCut *cut, FerryImportOptions *
         return FALSE;
     }
     if (o->seed < 0) {
-        return usage(error, "--seed is 0 or more");
+        return ferry_verb_usage(error, "--seed is 0 or more");
     }
-    return cut->until_ns > cut->from_ns || usage(error, "--until-ms is not behind --from-ms");
+    return cut->until_ns > cut->from_ns ||
+           ferry_verb_usage(error, "--until-ms is not behind --from-ms");
 }
 
 static gboolean read_file(void *self, void *data, size_t n, size_t *out_n, GError **error)
@@ -189,7 +179,7 @@ static gboolean convert(const Options *o, const Format *from, const Format *to,
     }
     target = to->export(&sink);
     if (!target.ops) {
-        return usage(error, "%s: this ferry was built without libroaring", to->name);
+        return ferry_verb_usage(error, "%s: this ferry was built without libroaring", to->name);
     }
     target = ferry_trace_filter(cut, target);
     ok = from->import ? read_text(o, from, options, &target, error)

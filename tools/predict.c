@@ -23,17 +23,6 @@ static void options_clear(Options *o)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
-static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean usage(GError **error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    *error = g_error_new_valist(G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, format, arguments);
-    va_end(arguments);
-    return FALSE;
-}
-
 static gboolean parse_texts(const Options *o, FerryPredictTask *task, uint64_t *ram_bytes,
                             GError **error)
 {
@@ -46,7 +35,7 @@ static gboolean parse_texts(const Options *o, FerryPredictTask *task, uint64_t *
         return FALSE;
     }
     if (o->policy && !ferry_policy_parse(o->policy, &task->policy, &why)) {
-        return usage(error, "--policy '%s': %s", o->policy, why);
+        return ferry_verb_usage(error, "--policy '%s': %s", o->policy, why);
     }
     return TRUE;
 }
@@ -54,23 +43,24 @@ static gboolean parse_texts(const Options *o, FerryPredictTask *task, uint64_t *
 static gboolean check(const Options *o, const FerryPredictTask *task, GError **error)
 {
     if (!o->qmp == !o->trace) {
-        return usage(error, "one of --qmp and --trace is needed");
+        return ferry_verb_usage(error, "one of --qmp and --trace is needed");
     }
     if (!(o->timeout_s > 0 && o->timeout_s < 1e6)) {
-        return usage(error, "--timeout must be above 0");
+        return ferry_verb_usage(error, "--timeout must be above 0");
     }
     if (!(o->measure_s == 0 || (o->measure_s >= 0.05 && o->measure_s <= 60))) {
-        return usage(error, "--measure is 0.05 to 60 s");
+        return ferry_verb_usage(error, "--measure is 0.05 to 60 s");
     }
     if (!(o->patience_s >= 0 && o->patience_s <= 3600)) {
-        return usage(error, "--patience is at most 3600 s");
+        return ferry_verb_usage(error, "--patience is at most 3600 s");
     }
     if (o->runs < 1 || o->runs > 1000) {
-        return usage(error, "--runs is 1 to 1000");
+        return ferry_verb_usage(error, "--runs is 1 to 1000");
     }
     if ((o->bandwidth && task->link_bytes_per_second < 1024) ||
         (o->limit && (task->downtime_limit_ms < 1 || task->downtime_limit_ms > 2000000))) {
-        return usage(error, "--bandwidth is 1 KiB/s or more, --downtime-limit 1 to 2000000 ms");
+        return ferry_verb_usage(error,
+                                "--bandwidth is 1 KiB/s or more, --downtime-limit 1 to 2000000 ms");
     }
     return TRUE;
 }
@@ -84,7 +74,7 @@ static gboolean know_zeros(const Options *o, FerryPredictGuest *guest, GError **
         return TRUE;
     }
     if (end == o->zeros || *end || !(percent >= 0 && percent <= 100)) {
-        return usage(error, "--zeros '%s' is no percentage", o->zeros);
+        return ferry_verb_usage(error, "--zeros '%s' is no percentage", o->zeros);
     }
     guest->observed.zero_pages = (uint64_t)((double)guest->observed.ram_pages * percent / 100);
     guest->knows_zeros = TRUE;
@@ -98,8 +88,8 @@ static gboolean fill_in(const Options *o, const FerryPredictGuest *guest, FerryP
     const char *why = "", *policy = guest->policy[0] ? guest->policy : "ferry";
 
     if (!o->policy && !ferry_policy_parse(policy, &task->policy, &why)) {
-        return usage(error, "the guest's policy '%s' is unknown (%s): --policy is needed", policy,
-                     why);
+        return ferry_verb_usage(
+            error, "the guest's policy '%s' is unknown (%s): --policy is needed", policy, why);
     }
     if (!o->limit) {
         task->downtime_limit_ms = guest->downtime_limit_ms ? guest->downtime_limit_ms : 300;
@@ -114,7 +104,7 @@ static gboolean fill_in(const Options *o, const FerryPredictGuest *guest, FerryP
         task->max_bandwidth = 0;
     }
     return task->link_bytes_per_second > 0 ||
-           usage(error, "--bandwidth is needed: nothing else says how fast the link is");
+           ferry_verb_usage(error, "--bandwidth is needed: nothing else says how fast the link is");
 }
 
 static FerryExit predict(const Options *o)
@@ -152,7 +142,7 @@ FerryExit ferry_verb_predict(int argc, char **argv)
         {"qmp",            0, 0, G_OPTION_ARG_STRING,   &o.qmp,
          "the guest's monitor: unix:PATH or tcp:HOST:PORT",                                                        "ADDRESS"},
         {"trace",          0, 0, G_OPTION_ARG_FILENAME, &o.trace,
-         "or a trace of its writes: .pdt, or CSV t_ms,block,first_page,n",                                                  "FILE"   },
+         "or a trace of its writes: .pdt, or CSV t_ms,block,first_page,n",                                         "FILE"   },
         {"bandwidth",      0, 0, G_OPTION_ARG_STRING,   &o.bandwidth,
          "of the link; the monitor's max-bandwidth unless given",                                                  "RATE"   },
         {"max-bandwidth",  0, 0, G_OPTION_ARG_STRING,   &o.max_bandwidth,

@@ -30,18 +30,6 @@ static void texts_clear(Texts *t)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Texts, texts_clear)
 
-static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean usage(GError **error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    g_propagate_error(
-        error, g_error_new_valist(G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, format, arguments));
-    va_end(arguments);
-    return FALSE;
-}
-
 /* The source that was asked for. */
 static const FerryRecordOps *choose(const FerryRecordOptions *o, GError **error)
 {
@@ -63,18 +51,15 @@ static const FerryRecordOps *choose(const FerryRecordOptions *o, GError **error)
             continue;
         }
         if (chosen) {
-            usage(error, "%s and %s: only one can be recorded", chosen, sources[i].option);
+            ferry_verb_usage(error, "%s and %s: only one can be recorded", chosen,
+                             sources[i].option);
             return NULL;
         }
         chosen = sources[i].option;
         ops = sources[i].ops;
-        if (!ops) {
-            usage(error, "%s is not built yet", chosen);
-            return NULL;
-        }
     }
     if (!chosen) {
-        usage(error, "one of --pid, --qmp, --workload and -- COMMAND is needed");
+        ferry_verb_usage(error, "one of --pid, --qmp, --workload and -- COMMAND is needed");
     }
     return ops;
 }
@@ -107,23 +92,24 @@ static gboolean parse_texts(const Texts *t, FerryRecordOptions *o, GError **erro
 static gboolean check(const Texts *t, const FerryRecordOptions *o, GError **error)
 {
     if (!o->file) {
-        return usage(error, "-o FILE is needed");
+        return ferry_verb_usage(error, "-o FILE is needed");
     }
     if (o->interval_ns < INTERVAL_MIN_NS || o->interval_ns > INTERVAL_MAX_NS) {
-        return usage(error, "--interval is 1 ms to an hour");
+        return ferry_verb_usage(error, "--interval is 1 ms to an hour");
     }
     if (t->duration && o->duration_ns < o->interval_ns) {
-        return usage(error, "--duration is shorter than a frame");
+        return ferry_verb_usage(error, "--duration is shorter than a frame");
     }
     if (o->baseline_ns > BASELINE_MAX_NS || (t->baseline && !o->pid)) {
-        return usage(error, "--baseline goes with --pid and is at most 10 minutes");
+        return ferry_verb_usage(error, "--baseline goes with --pid and is at most 10 minutes");
     }
     if (o->pid < 0) {
-        return usage(error, "--pid %d is no process", o->pid);
+        return ferry_verb_usage(error, "--pid %d is no process", o->pid);
     }
     if ((o->name_filter || t->min_mapping || o->all_mappings) && !o->pid && !o->command) {
-        return usage(error, "--name-filter, --min-mapping and --all-mappings choose among a "
-                            "process's mappings: with --pid or -- COMMAND");
+        return ferry_verb_usage(error,
+                                "--name-filter, --min-mapping and --all-mappings choose among a "
+                                "process's mappings: with --pid or -- COMMAND");
     }
     return TRUE;
 }

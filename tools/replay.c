@@ -30,18 +30,6 @@ static void words_clear(Words *w)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Words, words_clear)
 
-static gboolean bad(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean bad(GError **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, text);
-    return FALSE;
-}
-
 static gboolean understand_decisions(Words *w, GError **error)
 {
     FerryReplayOptions *o = &w->options;
@@ -50,13 +38,13 @@ static gboolean understand_decisions(Words *w, GError **error)
 
     o->policy_name = w->policy ? w->policy : "ferry";
     if (!ferry_policy_parse(o->policy_name, &o->policy, &why)) {
-        return bad(error, "--policy '%s': %s", o->policy_name, why);
+        return ferry_verb_usage(error, "--policy '%s': %s", o->policy_name, why);
     }
     if (w->on_stall && !ferry_on_stall_parse(w->on_stall, &o->on_stall)) {
-        return bad(error, "--on-stall is wait, pause, throttle or cancel");
+        return ferry_verb_usage(error, "--on-stall is wait, pause, throttle or cancel");
     }
     if (strcmp(on_timeout, "pause") != 0 && strcmp(on_timeout, "cancel") != 0) {
-        return bad(error, "--on-timeout is pause or cancel");
+        return ferry_verb_usage(error, "--on-timeout is pause or cancel");
     }
     if ((w->max_bandwidth && !ferry_parse_rate(w->max_bandwidth, &o->max_bandwidth, error)) ||
         !ferry_parse_ms(w->downtime_limit ? w->downtime_limit : "300", &limit_ms, error) ||
@@ -64,10 +52,10 @@ static gboolean understand_decisions(Words *w, GError **error)
         return FALSE;
     }
     if (limit_ms > 2000000) {
-        return bad(error, "--downtime-limit is at most 2000 s");
+        return ferry_verb_usage(error, "--downtime-limit is at most 2000 s");
     }
     if (timeout_ms > 8640000000) {
-        return bad(error, "--timeout is at most 100 days");
+        return ferry_verb_usage(error, "--timeout is at most 100 days");
     }
     o->downtime_limit_ns = limit_ms * 1000000;
     o->timeout = (FerryTimeout){.timeout_ns = timeout_ms * 1000000,
@@ -83,19 +71,19 @@ static gboolean understand_trace(Words *w, GError **error)
 
     o->has_content = w->content != NULL;
     if (w->content && !ferry_replay_content_parse(w->content, &o->content)) {
-        return bad(error, "--content is trace, random, text, counters or keep");
+        return ferry_verb_usage(error, "--content is trace, random, text, counters or keep");
     }
     if (!(o->speed >= 0.001 && o->speed <= 1000)) {
-        return bad(error, "--speed is 0.001 to 1000");
+        return ferry_verb_usage(error, "--speed is 0.001 to 1000");
     }
     if (!ferry_parse_ms(w->start ? w->start : "0", &start_ms, error)) {
         return FALSE;
     }
     if (start_ms > UINT64_MAX / 1000000) {
-        return bad(error, "--start is too large");
+        return ferry_verb_usage(error, "--start is too large");
     }
     if (w->seed < 0) {
-        return bad(error, "--seed is not below 0");
+        return ferry_verb_usage(error, "--seed is not below 0");
     }
     o->start_ns = start_ms * 1000000;
     o->seed = (uint64_t)w->seed;
@@ -104,7 +92,7 @@ static gboolean understand_trace(Words *w, GError **error)
              : strcmp(log, "marks") == 0 ? FERRY_REPLAY_LOG_MARKS
                                          : FERRY_REPLAY_LOG_AUTO;
     return o->log != FERRY_REPLAY_LOG_AUTO || strcmp(log, "auto") == 0 ||
-           bad(error, "--dirty-log is auto, pagemap or marks");
+           ferry_verb_usage(error, "--dirty-log is auto, pagemap or marks");
 }
 
 /* Where to, and by which way. */
@@ -123,7 +111,7 @@ static gboolean understand_way(Words *w, GError **error)
         return FALSE;
     }
     if (io_timeout_ms == 0 || io_timeout_ms > 86400000) {
-        return bad(error, "--io-timeout is above 0 and at most a day");
+        return ferry_verb_usage(error, "--io-timeout is above 0 and at most a day");
     }
     s->timeout_ns = io_timeout_ms * 1000000;
     s->channels = w->multifd;
@@ -141,7 +129,7 @@ static gboolean understand_way(Words *w, GError **error)
         : w->options.verify && (s->peer_qmp || (s->peer && strcmp(s->peer, "ferry") != 0))
             ? "--verify is between two Ferrys"
             : NULL;
-    return !wrong || bad(error, "%s", wrong);
+    return !wrong || ferry_verb_usage(error, "%s", wrong);
 }
 
 /* Of what was given: the same run has the same name, and another has another. */

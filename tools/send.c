@@ -26,18 +26,6 @@ static void words_clear(Words *w)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Words, words_clear)
 
-static gboolean bad(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean bad(GError **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, text);
-    return FALSE;
-}
-
 /* One of @words, by its place. */
 static gboolean choose(const char *option, const char *text, const char *const *words,
                        unsigned *out_index, GError **error)
@@ -51,7 +39,7 @@ static gboolean choose(const char *option, const char *text, const char *const *
         }
     }
     all = g_strjoinv(", ", (char **)words);
-    return !text || bad(error, "%s: '%s' is none of %s", option, text, all);
+    return !text || ferry_verb_usage(error, "%s: '%s' is none of %s", option, text, all);
 }
 
 static gboolean understand_numbers(Words *w, GError **error)
@@ -70,12 +58,12 @@ static gboolean understand_numbers(Words *w, GError **error)
     o->timeout_ns = timeout_ms * 1000000;
     o->max_time_ns = max_time_ms * 1000000;
     if (timeout_ms == 0 || timeout_ms > 86400000) {
-        return bad(error, "--timeout is above 0 and at most a day");
+        return ferry_verb_usage(error, "--timeout is above 0 and at most a day");
     }
     if (max_time_ms > 8640000000) {
-        return bad(error, "--max-time is at most 100 days");
+        return ferry_verb_usage(error, "--max-time is at most 100 days");
     }
-    return o->max_ram_bytes > 0 || bad(error, "--max-ram is above 0");
+    return o->max_ram_bytes > 0 || ferry_verb_usage(error, "--max-ram is above 0");
 }
 
 static gboolean understand_methods(Words *w, GError **error)
@@ -104,23 +92,23 @@ static gboolean understand_combinations(const Words *w, GError **error)
     int most = method == FERRY_MULTIFD_ZSTD ? FERRY_ZSTD_LEVEL_MAX : FERRY_ZLIB_LEVEL_MAX;
 
     if (!o->input) {
-        return bad(error, "--input is missing: the snapshot to send");
+        return ferry_verb_usage(error, "--input is missing: the snapshot to send");
     }
     if (o->peer && o->peer_qmp) {
-        return bad(error, "--peer says what --peer-qmp would ask");
+        return ferry_verb_usage(error, "--peer says what --peer-qmp would ask");
     }
     if (o->channels < -1 || o->channels > 255) {
-        return bad(error, "--channels is 0 to 255");
+        return ferry_verb_usage(error, "--channels is 0 to 255");
     }
     if (w->method && o->channels <= 0 && !o->peer_qmp) {
-        return bad(error, "--multifd-compression needs --channels");
+        return ferry_verb_usage(error, "--multifd-compression needs --channels");
     }
     if (w->compress && o->channels > 0) {
-        return bad(error, "--compress is of the main channel, --channels of others");
+        return ferry_verb_usage(error, "--compress is of the main channel, --channels of others");
     }
     if (o->level < -1 || o->level > most) {
-        return bad(error, "--multifd-level is 0 to %d with %s", most,
-                   ferry_multifd_method_name(method));
+        return ferry_verb_usage(error, "--multifd-level is 0 to %d with %s", most,
+                                ferry_multifd_method_name(method));
     }
     return TRUE;
 }
@@ -135,7 +123,8 @@ static gboolean understand_uri(const FerrySendOptions *o, GError **error)
     }
     return o->channels <= 0 || address.type == FERRY_ADDRESS_TCP ||
            address.type == FERRY_ADDRESS_UNIX ||
-           bad(error, "--channels needs tcp: or unix:, which can be connected to more than once");
+           ferry_verb_usage(
+               error, "--channels needs tcp: or unix:, which can be connected to more than once");
 }
 
 FerryExit ferry_verb_send(int argc, char **argv)

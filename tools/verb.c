@@ -30,6 +30,17 @@ gboolean ferry_verb_parse(int *argc, char ***argv, const GOptionEntry *entries,
     return TRUE;
 }
 
+gboolean ferry_verb_usage(GError **error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    g_propagate_error(
+        error, g_error_new_valist(G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, format, arguments));
+    va_end(arguments);
+    return FALSE;
+}
+
 FerryExit ferry_verb_fail(const char *verb, FerryExit status, gboolean json, const char *format,
                           ...)
 {

@@ -40,6 +40,8 @@ FerryExit ferry_verb_report(int argc, char **argv);
 gboolean ferry_verb_parse(int *argc, char ***argv, const GOptionEntry *entries,
                           const char *arguments, const char *description, int min_args,
                           int max_args);
+/* What was asked for makes no sense: sets a G_OPTION_ERROR and returns FALSE. */
+gboolean ferry_verb_usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* Prints "ferry VERB: MESSAGE" to stderr, as JSON {"status":"failed","error":...} to stdout as well
  * when @json. Returns @status. */
 FerryExit ferry_verb_fail(const char *verb, FerryExit status, gboolean json, const char *format,
